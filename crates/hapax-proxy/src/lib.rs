@@ -1,1 +1,4 @@
 //! hapax-proxy.
+pub mod forward;
+pub mod listen;
+pub mod upstream;
