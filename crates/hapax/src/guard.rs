@@ -1,0 +1,5 @@
+//! The flow.
+pub struct Attempt;
+pub struct Guard;
+pub struct Intent;
+pub struct Verdict;
