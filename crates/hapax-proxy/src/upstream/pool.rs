@@ -211,8 +211,8 @@ impl Pool {
         self.idle.retain(|idle| idle.until > now && !idle.sender.is_closed());
         let timeout = self.limits.idle_timeout;
         self.shared.retain(|h2| {
-            let is_idle = h2.streams.load(Ordering::Relaxed) == 0;
-            !h2.sender.is_closed() && !(is_idle && now.duration_since(h2.used) > timeout)
+            let is_busy = h2.streams.load(Ordering::Relaxed) > 0;
+            !h2.sender.is_closed() && (is_busy || now.duration_since(h2.used) <= timeout)
         });
         !self.idle.is_empty() || !self.shared.is_empty()
     }
