@@ -8,6 +8,9 @@
 use std::fmt;
 
 use sfv::BareItem;
+use sha2::{Digest as _, Sha256};
+
+use crate::hex;
 
 /// The longest key, in bytes after decoding (KEY-09).
 pub const KEY_BYTES_MAX: usize = 255;
@@ -73,6 +76,18 @@ impl Key {
             1..=KEY_BYTES_MAX => Ok(Self(text.into())),
             _ => Err(KeyError::Long),
         }
+    }
+
+    /// A key made from what it stands for, such as a body: the same content, the same key.
+    #[must_use]
+    pub fn from_content(content: &[u8]) -> Self {
+        Self(hex::encode(&Sha256::digest(content)).into())
+    }
+
+    /// A key for `step` of the operation that `parent` names.
+    pub(crate) fn derived(parent: &[u8; 32], step: &str) -> Self {
+        let digest = Sha256::new().chain_update(parent).chain_update(step.as_bytes()).finalize();
+        Self(hex::encode(&digest[..16]).into())
     }
 
     /// The decoded key.

@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::hex;
+use crate::key::Key;
 use crate::scope::RecordId;
 use crate::time::Timestamp;
 
@@ -108,6 +109,13 @@ impl Lease {
     #[must_use]
     pub fn to_claim(&self) -> String {
         format!("1.{}.{}.{}", self.id, self.attempt, self.fence)
+    }
+
+    /// The key for a call that the operation makes in turn: the same for every attempt, another for
+    /// every `step`, and telling nothing of the caller's own key (M14).
+    #[must_use]
+    pub fn child_key(&self, step: &str) -> Key {
+        Key::derived(self.id.as_bytes(), step)
     }
 }
 

@@ -1,0 +1,208 @@
+//! Asking: from an intent to a granted lease, or to what stands in its way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Inner, Intent, Probed, Replay, SOON, Verdict};
+use crate::decide::{Decision, decide, decide_observed};
+use crate::event::Event;
+use crate::lease::{AttemptId, Fence, Lease};
+use crate::machine::{Claim, Observed, Settlement};
+use crate::policy::StoreOutage;
+use crate::record::{Phase, Settler, Status};
+use crate::response::Kept;
+use crate::store::{Effect, LeaseError, StoreError};
+use crate::time::Timestamp;
+
+/// What asking led to.
+pub(super) enum Asked {
+    /// Run the effect.
+    Granted {
+        /// When the claim was sent, by the guard's clock: the lease is no younger than this.
+        asked_at: Duration,
+        lease: Lease,
+    },
+    /// Run the effect unprotected: the store is not there, and the route stays open.
+    Open,
+    /// Do not run it.
+    Verdict(Verdict),
+}
+
+enum Waited {
+    /// Claim again.
+    Again,
+    Verdict(Verdict),
+}
+
+impl Inner {
+    pub(super) async fn ask(self: &Arc<Self>, intent: &Intent, deadline: Option<Instant>) -> Asked {
+        let mut probed = false;
+        loop {
+            let asked_at = self.clock.elapsed();
+            let claim = intent.claim();
+            let claimed = match self.timed("claim", self.store.claim(&claim)).await {
+                Ok(claimed) => claimed,
+                Err(error) => return self.without_store(intent, &claim, &error),
+            };
+            let verdict = match decide(claimed, &intent.fingerprint) {
+                Decision::Execute(lease) => return Asked::Granted { asked_at, lease },
+                Decision::Mismatch => Verdict::Mismatch,
+                Decision::Replay(observed) => replay(*observed, false),
+                Decision::InDoubt(observed) if !probed => {
+                    probed = true;
+                    match self.probe(intent, &observed).await {
+                        Waited::Again => continue,
+                        Waited::Verdict(verdict) => verdict,
+                    }
+                }
+                Decision::InDoubt(_) => Verdict::Held,
+                Decision::Free => Verdict::Busy { retry_after: SOON },
+                Decision::Busy { retry_after } => match deadline {
+                    None => Verdict::Busy { retry_after },
+                    Some(deadline) => match self.wait(intent, deadline).await {
+                        Waited::Again => continue,
+                        Waited::Verdict(verdict) => verdict,
+                    },
+                },
+            };
+            return Asked::Verdict(verdict);
+        }
+    }
+
+    /// Waits for an owner on another node. Only looks: a key that is freed meanwhile is not claimed,
+    /// because only a request that arrives after that runs again (ruling 1).
+    async fn wait(&self, intent: &Intent, deadline: Instant) -> Waited {
+        let listener = self.listen(intent.id);
+        let started = self.clock.elapsed();
+        let waited = loop {
+            let observed = match self.timed("peek", self.store.peek(&intent.id)).await {
+                Ok(observed) => observed,
+                Err(error) => break Waited::Verdict(refused(&error)),
+            };
+            let Some(observed) = observed else {
+                break Waited::Verdict(Verdict::Busy { retry_after: SOON });
+            };
+            let status = observed.record.status(observed.now);
+            let retry_after = match decide_observed(observed, &intent.fingerprint) {
+                Decision::Busy { retry_after } => retry_after,
+                Decision::Free if matches!(status, Status::InDoubt | Status::Lapsed) => {
+                    break Waited::Again;
+                }
+                // Never from looking; asking again is right for what cannot be read.
+                Decision::Execute(_) | Decision::Free => {
+                    break Waited::Verdict(Verdict::Busy { retry_after: SOON });
+                }
+                Decision::InDoubt(_) if intent.probe.is_some() => break Waited::Again,
+                Decision::InDoubt(_) => break Waited::Verdict(Verdict::Held),
+                Decision::Mismatch => break Waited::Verdict(Verdict::Mismatch),
+                Decision::Replay(observed) => break Waited::Verdict(replay(*observed, true)),
+            };
+            if tokio::time::timeout_at(deadline, listener.changed()).await.is_err() {
+                break Waited::Verdict(Verdict::Busy { retry_after });
+            }
+        };
+        self.observer.observe(&Event::WaitTime(self.clock.elapsed().saturating_sub(started)));
+        waited
+    }
+
+    /// Asks the route's probe what became of a record in doubt (DBT-05).
+    async fn probe(&self, intent: &Intent, observed: &Observed) -> Waited {
+        let Some(probe) = &intent.probe else {
+            return Waited::Verdict(Verdict::Held);
+        };
+        // While the first call may still be answered, "not executed" could be true and not stay so.
+        let cap = observed.record.claimed_at.plus(intent.policy.late_answer);
+        if matches!(observed.record.phase, Phase::InProgress { .. }) && observed.now < cap {
+            let retry_after = cap.since(observed.now).clamp(SOON, SOON * 5);
+            return Waited::Verdict(Verdict::Busy { retry_after });
+        }
+        let with = match probe.ask().await {
+            Probed::Executed(response) => Settlement::Complete {
+                kept: Kept::Response(response),
+                retention: intent.policy.retention,
+            },
+            Probed::NotExecuted => {
+                Settlement::Release { retention: intent.policy.retention, status: None }
+            }
+            Probed::Unknown => return Waited::Verdict(Verdict::Held),
+        };
+        let lease = observed.record.lease();
+        let settled = self.store.settle(&lease, &with, Settler::Operator);
+        match self.timed("settle", settled).await {
+            Ok(()) => {
+                self.observer.observe(&Event::Resolved { by: "probe", id: intent.id });
+                Waited::Again
+            }
+            // Somebody else was quicker; what stands now decides.
+            Err(LeaseError::Lost(_)) => Waited::Again,
+            Err(LeaseError::Store(error)) => Waited::Verdict(refused(&error)),
+        }
+    }
+
+    fn without_store(self: &Arc<Self>, intent: &Intent, claim: &Claim, error: &StoreError) -> Asked {
+        tracing::warn!(record = %intent.id, %error, "failed to claim");
+        if error.effect() == Effect::Unknown {
+            self.release_later(intent, claim);
+        }
+        match (error, intent.policy.store_outage) {
+            (StoreError::Unavailable { .. }, StoreOutage::Open) => Asked::Open,
+            (
+                StoreError::Damaged(_)
+                | StoreError::Full
+                | StoreError::Refused(_)
+                | StoreError::Unavailable { .. },
+                StoreOutage::Closed | StoreOutage::Open,
+            ) => Asked::Verdict(refused(error)),
+        }
+    }
+
+    /// Frees a claim that may have happened unheard (ruling 11): it ran nothing.
+    fn release_later(self: &Arc<Self>, intent: &Intent, claim: &Claim) {
+        let lease = Lease {
+            attempt: claim.attempt,
+            claimed_at: Timestamp::EPOCH,
+            fence: Fence::default(),
+            id: claim.id,
+            number: 0,
+            progress: None,
+            rerun_of: None,
+            until: Timestamp::EPOCH,
+        };
+        let with = Settlement::Release { retention: intent.policy.retention, status: None };
+        self.settle_later(lease, with);
+    }
+}
+
+impl Intent {
+    fn claim(&self) -> Claim {
+        Claim {
+            attempt: AttemptId::random(),
+            fingerprint: self.fingerprint,
+            id: self.id,
+            on_lapse: self.policy.on_lapse(),
+            route: Arc::clone(&self.route),
+            term: self.policy.lease,
+            unknown_retention: self.policy.unknown_retention,
+        }
+    }
+}
+
+fn refused(error: &StoreError) -> Verdict {
+    Verdict::StoreFailed { full: matches!(error, StoreError::Full) }
+}
+
+fn replay(observed: Observed, waited: bool) -> Verdict {
+    let Observed { now, record } = observed;
+    match record.phase {
+        Phase::Completed { at, kept } => Verdict::Replayed(Replay {
+            age: now.since(at),
+            expires_at: record.expires_at,
+            kept: Arc::new(kept),
+            waited,
+        }),
+        // A replay is decided on completed records alone.
+        Phase::InDoubt { .. } | Phase::InProgress { .. } | Phase::Released { .. } => Verdict::Held,
+    }
+}
