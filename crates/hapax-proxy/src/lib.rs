@@ -1,4 +1,7 @@
-//! hapax-proxy.
+//! The gateway of Hapax: settings, routing and what runs between client and upstream.
+
+pub mod config;
 pub mod forward;
 pub mod listen;
+pub mod route;
 pub mod upstream;
