@@ -80,7 +80,10 @@ fn commands(context: &Context) -> Vec<(&'static str, Command)> {
         ),
     ];
     if installed("cargo-deny") {
-        commands.push(("licences and advisories", cargo(&["deny", "--locked", "check"])));
+        let check = ["deny", "--locked", "check", "bans", "licenses", "sources"];
+        commands.push(("licences and sources", cargo(&check)));
+        // Apart, because it fetches a list: without a network only this one fails.
+        commands.push(("advisories", cargo(&["deny", "--locked", "check", "advisories"])));
     }
     if installed("typos") {
         commands.push(("spelling", context.command("typos")));
