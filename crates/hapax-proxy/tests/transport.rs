@@ -1,0 +1,11 @@
+//! The transport over real sockets on loopback: what leaves, what comes back, and what is said about it.
+
+#[path = "transport/forward.rs"]
+mod forward;
+#[path = "transport/framing.rs"]
+mod framing;
+#[path = "transport/limits.rs"]
+mod limits;
+mod support;
+#[path = "transport/upstream.rs"]
+mod upstream;
