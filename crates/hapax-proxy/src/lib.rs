@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod forward;
+pub mod jwt;
 pub mod listen;
 pub mod route;
 pub mod upstream;
