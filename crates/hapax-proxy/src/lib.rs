@@ -1,5 +1,6 @@
 //! The gateway of Hapax: settings, routing and what runs between client and upstream.
 
+pub mod cli;
 pub mod config;
 pub mod forward;
 pub mod jwt;

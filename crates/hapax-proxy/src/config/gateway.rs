@@ -140,7 +140,7 @@ pub enum Durability {
 }
 
 /// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// One JSON object a line.
     Json,
@@ -169,6 +169,16 @@ impl Config {
         let layers = sources.layers()?;
         read::config(&layers)?;
         Ok(print::print(&layers))
+    }
+}
+
+impl LogFormat {
+    /// The word in the file and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Text => "text",
+        }
     }
 }
 
