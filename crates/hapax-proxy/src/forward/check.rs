@@ -1,6 +1,6 @@
 //! Requests that must not be passed on, and would not all be refused by the server library.
 
-use http::header::{CONNECTION, HOST};
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderName, Method, Version};
@@ -30,6 +30,9 @@ pub enum Malformed {
     /// `Connection` names a field that must reach the upstream.
     #[error("the Connection field names {0}, which may not be taken off")]
     ProtectedField(HeaderName),
+    /// A `Transfer-Encoding` other than `chunked` alone, which would be lost on the way.
+    #[error("the request has a Transfer-Encoding other than chunked")]
+    TransferCoding,
     /// The target is longer than `uri_bytes_max`.
     #[error("the target is longer than {bytes_max} bytes")]
     UriTooLong {
@@ -48,6 +51,11 @@ pub fn check_request(parts: &Parts, limits: &RequestLimits) -> Result<(), Malfor
     let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
     if target > limits.uri_bytes_max {
         return Err(Malformed::UriTooLong { bytes_max: limits.uri_bytes_max });
+    }
+    for coding in parts.headers.get_all(TRANSFER_ENCODING) {
+        if !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
+            return Err(Malformed::TransferCoding);
+        }
     }
     for line in parts.headers.get_all(CONNECTION) {
         for option in line.as_bytes().split(|byte| *byte == b',') {
