@@ -113,6 +113,12 @@ impl fmt::Debug for Secret {
 }
 
 impl Scope {
+    /// The whole hash.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The head of the hash, in hexadecimal: what administration filters by.
     #[must_use]
     pub fn short(&self) -> String {
