@@ -12,11 +12,11 @@ fn environment(name: &str) -> Option<String> {
 }
 
 /// A file in a folder that goes away with it.
-fn load(text: &str) -> (tempfile::TempDir, Sources<'static>) {
-    let folder = tempfile::tempdir().unwrap();
+fn load(text: &str) -> std::io::Result<(tempfile::TempDir, Sources<'static>)> {
+    let folder = tempfile::tempdir()?;
     let file = folder.path().join("hapax.toml");
-    std::fs::write(&file, text).unwrap();
-    (folder, Sources { file: Some(file), flags: Vec::new(), environment: &environment })
+    std::fs::write(&file, text)?;
+    Ok((folder, Sources { file: Some(file), flags: Vec::new(), environment: &environment }))
 }
 
 /// Settings with their defaults, by section: `admin.listen`, `defaults.wait`.
@@ -65,7 +65,7 @@ fn in_force(printed: &str) -> BTreeMap<String, String> {
 fn every_setting_is_documented_with_its_default() {
     // Sections that are not there by themselves, so that their settings are printed.
     let text = "upstream = \"http://h\"\n[tls]\ncert = \"c\"\nkey = \"k\"\n[jwt]\njwks = \"j\"";
-    let (_folder, mut sources) = load(text);
+    let (_folder, mut sources) = load(text).unwrap();
     sources.environment = &|_| None;
     let printed = Config::print(&sources).unwrap();
     assert_eq!(documented(), in_force(&printed));
@@ -74,7 +74,7 @@ fn every_setting_is_documented_with_its_default() {
 #[test]
 fn the_sample_file_is_taken() {
     let sample = DOCS.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
-    let (_folder, sources) = load(sample);
+    let (_folder, sources) = load(sample).unwrap();
     let config = Config::load(&sources).unwrap_or_else(|errors| panic!("{errors}"));
     let routes: Vec<_> = config.routes.iter().map(|route| route.matching.as_str()).collect();
     assert_eq!(
@@ -82,7 +82,7 @@ fn the_sample_file_is_taken() {
         ["/v1/payments/**", "/v1/orders", "/v1/partner/*/bookings", "/v1/uploads/**", "/**"]
     );
     let printed = Config::print(&sources).unwrap();
-    let (_folder, again) = load(&printed);
+    let (_folder, again) = load(&printed).unwrap();
     assert_eq!(format!("{:?}", Config::load(&again).unwrap()), format!("{config:?}"));
 }
 
