@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: builds for release, then lets `hapax-bench` measure.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::context::{Context, Error};
@@ -20,5 +21,13 @@ pub(crate) fn run(context: &Context, arguments: &[String]) -> Result<bool, Error
     // The servers under test stay in the bench's process group, so none outlives it.
     let mut bench = context.command(context.built("release").join("hapax-bench"));
     bench.arg("--hapax").arg(context.built("release").join("hapax")).args(arguments);
+    if !arguments.iter().any(|argument| argument.starts_with("--dir")) {
+        // Among what was built: that is on a real disk, which a temporary folder may not be.
+        let folder = context.built("bench");
+        let doing = Error::doing(format!("create {}", folder.display()));
+        fs::create_dir_all(&folder).map_err(doing)?;
+        context.reaper.watch_folder(&folder);
+        bench.arg("--dir").arg(folder);
+    }
     Ok(process::run(&context.reaper, &mut bench, Instant::now() + BENCH_LIMIT)?.success)
 }
