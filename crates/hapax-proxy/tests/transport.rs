@@ -1,5 +1,7 @@
 //! The transport over real sockets on loopback: what leaves, what comes back, and what is said about it.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as the tests do")]
+
 #[path = "transport/forward.rs"]
 mod forward;
 #[path = "transport/framing.rs"]

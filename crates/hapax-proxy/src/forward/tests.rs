@@ -49,7 +49,10 @@ fn the_host_is_missing_doubled_or_invalid() {
     assert_eq!(check("http://a/", Version::HTTP_2, &[]), Ok(()));
     let doubled = [("host", "a"), ("host", "a")];
     assert_eq!(check("/", Version::HTTP_11, &doubled), Err(Malformed::DoubledHost));
-    for bad in ["", "a b", "u@a", "a/b", "a:b", "a:99999", "a,b", ":80", "a:80:80", "a?b"] {
+    for bad in [
+        "", "a b", "u@a", "a/b", "a:b", "a:99999", "a,b", ":80", "a:80:80", "a?b", "[::1", "[x]",
+        "a:+1",
+    ] {
         assert_eq!(
             check("/", Version::HTTP_11, &[("host", bad)]),
             Err(Malformed::InvalidHost),
@@ -82,7 +85,7 @@ fn a_long_target_is_told_apart() {
 }
 
 #[test]
-fn an_answer_keeps_its_end_to_end_fields_in_order() {
+fn an_answer_keeps_its_end_to_end_fields() {
     // REP-03, REP-07
     let mut headers = HeaderMap::new();
     for (name, value) in [
@@ -101,10 +104,12 @@ fn an_answer_keeps_its_end_to_end_fields_in_order() {
         headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     strip_response(&mut headers);
-    let left: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
+    let mut left: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
+    // Only the order of lines with one name means anything; the sort is stable.
+    left.sort_by_key(|(name, _)| *name);
     assert_eq!(
         left,
-        [("x-a", "1"), ("x-a", "2, 3"), ("content-length", "3"), ("hapax-outcome", "final")]
+        [("content-length", "3"), ("hapax-outcome", "final"), ("x-a", "1"), ("x-a", "2, 3")]
     );
     strip_own(&mut headers);
     assert!(!headers.contains_key("hapax-outcome"));

@@ -48,7 +48,7 @@ async fn ambiguous_framing_is_answered_400_and_closes_before_any_handler() {
         "POST / HTTP/1.1\r\nhost : a\r\ncontent-length: 0\r\n\r\n",
         "POST / HTTP/1.1\r\nhost: a\r\nx: 1\r\n folded\r\ncontent-length: 0\r\n\r\n",
         "POST / HTTP/1.1\r\nhost: a\r\nx: 1\r2\r\ncontent-length: 0\r\n\r\n",
-        "POST / HTTP/1.1\r\nhost: a\r\nx: 1\02\r\ncontent-length: 0\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\nx: 1\0b\r\ncontent-length: 0\r\n\r\n",
         "POST / HTTP/1.1\rhost: a\r\n\r\n",
         "POST /a b HTTP/1.1\r\nhost: a\r\n\r\n",
         "POST / HTTP/1.1\r\n: a\r\n\r\n",
