@@ -77,7 +77,7 @@ fn everything(
 fn build(context: &Context) -> Command {
     let mut command = context.cargo();
     command.args(["build", "--locked", "--workspace", "--all-features"]);
-    command.args(["--bins", "--examples", "--tests"]);
+    command.args(["--bins", "--examples", "--lib", "--tests"]);
     command
 }
 
