@@ -4,6 +4,7 @@ pub mod cli;
 pub mod config;
 pub mod forward;
 pub mod jwt;
+pub mod keys;
 pub mod listen;
 pub mod route;
 pub mod upstream;
