@@ -1,0 +1,337 @@
+//! The writer: one thread, one batch and one sync per turn, answers after the sync.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::{Duration, Instant};
+
+use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
+use hapax::{RecordId, Timestamp, codec};
+
+use crate::buckets::{Bucket, Buckets, end_for};
+use crate::clock::StoreClock;
+use crate::error::WriteFailed;
+use crate::folder::sync_folder;
+use crate::hint::Recent;
+use crate::mailbox::{Mailbox, Ticket};
+use crate::open_records::{IdMap, OpenRecords};
+use crate::operation::Reply;
+use crate::options::Durability;
+use crate::queue::{Letter, Queue, Taken};
+use crate::schema::{TURN, TurnMark, bucket_name, bucket_options, count_key};
+use crate::turn::{Place, Touched, Turn, is_settled};
+
+/// Operations of one turn at most, so that no caller waits for a batch without end.
+const OPERATIONS_PER_TURN_MAX: usize = 4_096;
+
+/// How long an answer may lie unsorted before the writer wakes everyone it concerns.
+const UNSORTED_MAX: Duration = Duration::from_millis(4);
+
+/// What the writer knows besides the disk.
+pub(crate) struct Ledger {
+    pub(crate) buckets: Arc<Buckets>,
+    pub(crate) clock: Arc<StoreClock>,
+    /// Records per bucket, by its end.
+    pub(crate) counts: BTreeMap<Timestamp, u64>,
+    pub(crate) database: Database,
+    pub(crate) durability: Durability,
+    /// Where the last sweep stopped looking at single records.
+    pub(crate) looked_to: Option<(Timestamp, RecordId)>,
+    pub(crate) meta: Keyspace,
+    pub(crate) open: OpenRecords,
+    pub(crate) open_keyspace: Keyspace,
+    pub(crate) recent: Recent,
+    pub(crate) records_max: u64,
+    /// Swept records that no answer has counted yet.
+    pub(crate) swept_unreported: u64,
+    pub(crate) turn: u64,
+}
+
+/// What the writer shares with the callers.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// Set by the first failure to write, never unset.
+    pub(crate) failed: OnceLock<WriteFailed>,
+    operations: AtomicU64,
+    pub(crate) queue: Queue,
+    syncs: AtomicU64,
+    /// The last turn that everyone can read.
+    pub(crate) turn: AtomicU64,
+    turns: AtomicU64,
+}
+
+/// How much the writer has done since the store was opened; for metrics and tests.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Work {
+    /// Operations answered by the writer; replays that needed no writer are not among them.
+    pub operations: u64,
+    /// Syncs of the journal.
+    pub syncs: u64,
+    /// Turns that wrote anything.
+    pub turns: u64,
+}
+
+impl Shared {
+    pub(crate) fn work(&self) -> Work {
+        Work {
+            operations: self.operations.load(Ordering::Relaxed),
+            syncs: self.syncs.load(Ordering::Relaxed),
+            turns: self.turns.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Ledger {
+    /// All records, expired ones that still take space included.
+    pub(crate) fn records(&self) -> u64 {
+        self.open.len() + self.counts.values().sum::<u64>()
+    }
+
+    /// Bytes on disk; zero if the library can not tell.
+    pub(crate) fn bytes_on_disk(&self) -> u64 {
+        self.database.disk_space().unwrap_or(0)
+    }
+}
+
+/// The thread's own.
+pub(crate) struct Writer {
+    janitor: mpsc::Sender<Arc<Bucket>>,
+    ledger: Ledger,
+    letters: Vec<Letter>,
+    shared: Arc<Shared>,
+    /// Mailboxes with answers that nobody had sorted when they were put in, and since when.
+    unsorted: Vec<(Instant, Arc<Mailbox>)>,
+}
+
+/// Answers, by mailbox.
+type Answers = Vec<(Arc<Mailbox>, Vec<(Ticket, Box<Reply>)>)>;
+
+impl Writer {
+    pub(crate) fn new(
+        ledger: Ledger,
+        shared: Arc<Shared>,
+        janitor: mpsc::Sender<Arc<Bucket>>,
+    ) -> Self {
+        Self { janitor, ledger, letters: Vec::new(), shared, unsorted: Vec::new() }
+    }
+
+    /// Takes turns until the queue is closed and empty; leaves the journal synced.
+    pub(crate) fn run(mut self) {
+        self.shared.queue.set_writer(std::thread::current());
+        loop {
+            match self.shared.queue.take(&mut self.letters, OPERATIONS_PER_TURN_MAX) {
+                Taken::Closed => break,
+                Taken::Nothing if self.unsorted.is_empty() => std::thread::park(),
+                Taken::Nothing => std::thread::park_timeout(UNSORTED_MAX),
+                Taken::Some => self.take_turn(),
+            }
+            self.nudge();
+        }
+        self.unsorted.drain(..).for_each(|(_, mailbox)| {
+            mailbox.nudge();
+        });
+        self.end();
+    }
+
+    fn take_turn(&mut self) {
+        let letters = std::mem::take(&mut self.letters);
+        self.shared.operations.fetch_add(letters.len() as u64, Ordering::Relaxed);
+        if let Some(failed) = self.shared.failed.get().cloned() {
+            let refuse = |letter: Letter| {
+                let reply = letter.operation.failed(failed.none());
+                (letter.mailbox, letter.ticket, reply)
+            };
+            let refused = letters.into_iter().map(refuse).collect();
+            self.answer(refused);
+            return;
+        }
+        let mut turn = Turn::new(&mut self.ledger);
+        let mut answers = Vec::with_capacity(letters.len());
+        for Letter { mailbox, operation, ticket } in letters {
+            answers.push((mailbox, ticket, turn.apply(operation)));
+        }
+        let Turn { dropped, now, sync, touched, .. } = turn;
+        match self.commit(touched, &dropped, now, sync) {
+            Ok(()) => self.hand_over(&dropped),
+            Err(error) => {
+                let failed = WriteFailed::new(error);
+                tracing::error!(error = %failed, "the store stops taking steps");
+                let _ = self.shared.failed.set(failed.clone());
+                for (_, _, reply) in &mut answers {
+                    let error =
+                        if failed.wrote_nothing() { failed.none() } else { failed.unknown() };
+                    let said = std::mem::replace(reply, Reply::Stats(Ok(Default::default())));
+                    *reply = said.failed(error);
+                }
+            }
+        }
+        self.answer(answers);
+    }
+
+    /// Writes what the turn changed, and only then lets the ledger and the readers know.
+    fn commit(
+        &mut self,
+        touched: IdMap<Touched>,
+        dropped: &[Timestamp],
+        now: Timestamp,
+        sync: bool,
+    ) -> fjall::Result<()> {
+        let turn = self.ledger.turn + 1;
+        let mode = if sync { PersistMode::SyncData } else { PersistMode::Buffer };
+        // The library syncs before it lets readers see the batch: what can be read is durable.
+        let mut batch = self.ledger.database.batch().durability(Some(mode));
+        let mut moved = Vec::new();
+        for (id, touched) in &touched {
+            if touched.changed {
+                self.ledger.add_to(&mut batch, id, touched, dropped, now, &mut moved)?;
+            }
+        }
+        if !batch.is_empty() || !dropped.is_empty() {
+            let mut counted: Vec<Timestamp> = moved.iter().map(|(_, end)| *end).collect();
+            counted.sort_unstable();
+            counted.dedup();
+            for end in counted {
+                let count = self.ledger.counts.get(&end).copied().unwrap_or(0);
+                batch.insert(&self.ledger.meta, count_key(end), count.to_le_bytes());
+            }
+            for end in dropped {
+                batch.remove(&self.ledger.meta, count_key(*end));
+            }
+            batch.insert(&self.ledger.meta, TURN, TurnMark { now, turn }.encode());
+            batch.commit()?;
+            self.shared.turns.fetch_add(1, Ordering::Relaxed);
+            self.shared.syncs.fetch_add(u64::from(sync), Ordering::Relaxed);
+        }
+        self.ledger.turn = turn;
+        for (id, _) in moved {
+            self.ledger.recent.note(id, turn);
+        }
+        self.ledger.recent.forget(turn);
+        for record in touched.into_values().filter_map(|touched| touched.record) {
+            self.ledger.open.put(record);
+        }
+        // Whoever reads this number reads everything the turn has written.
+        self.shared.turn.store(turn, Ordering::Release);
+        Ok(())
+    }
+
+    /// Takes dropped buckets out of sight and has their files removed.
+    fn hand_over(&mut self, dropped: &[Timestamp]) {
+        for end in dropped {
+            self.ledger.counts.remove(end);
+            if let Some(bucket) = self.ledger.buckets.remove(*end) {
+                // Without a janitor, as at the end, the next opening removes the files.
+                let _ = self.janitor.send(bucket);
+            }
+        }
+    }
+
+    fn answer(&mut self, answers: Vec<(Arc<Mailbox>, Ticket, Reply)>) {
+        let mut sorted: Answers = Vec::new();
+        for (mailbox, ticket, reply) in answers {
+            match sorted.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &mailbox)) {
+                Some((_, replies)) => replies.push((ticket, Box::new(reply))),
+                None => sorted.push((mailbox, vec![(ticket, Box::new(reply))])),
+            }
+        }
+        let at = Instant::now();
+        for (mailbox, replies) in sorted {
+            mailbox.deliver(replies.into_iter());
+            if !self.unsorted.iter().any(|(_, known)| Arc::ptr_eq(known, &mailbox)) {
+                self.unsorted.push((at, mailbox));
+            }
+        }
+    }
+
+    fn nudge(&mut self) {
+        self.unsorted.retain(|(since, mailbox)| {
+            if mailbox.is_sorted() {
+                return false;
+            }
+            let is_late = since.elapsed() >= UNSORTED_MAX;
+            if is_late {
+                mailbox.nudge();
+            }
+            !is_late
+        });
+    }
+
+    /// Leaves the latest time on disk, and everything synced.
+    fn end(self) {
+        if self.shared.failed.get().is_some() {
+            return;
+        }
+        let mark = TurnMark { now: self.ledger.clock.now(), turn: self.ledger.turn };
+        let mut batch = self.ledger.database.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.ledger.meta, TURN, mark.encode());
+        if let Err(error) = batch.commit() {
+            let failed = WriteFailed::new(error);
+            tracing::error!(error = %failed, "the store could not be closed cleanly");
+            let _ = self.shared.failed.set(failed);
+        }
+    }
+}
+
+impl Ledger {
+    /// Adds one changed record to the batch: out of where it was, into where it belongs.
+    fn add_to(
+        &mut self,
+        batch: &mut OwnedWriteBatch,
+        id: &RecordId,
+        touched: &Touched,
+        dropped: &[Timestamp],
+        now: Timestamp,
+        moved: &mut Vec<(RecordId, Timestamp)>,
+    ) -> fjall::Result<()> {
+        let key = id.as_bytes();
+        let after = match &touched.record {
+            None => Place::Absent,
+            Some(record) if is_settled(record) => {
+                Place::Bucket(end_for(record.expires_at, now, self.counts.keys().copied()))
+            }
+            Some(_) => Place::Open,
+        };
+        if touched.before != after {
+            match touched.before {
+                Place::Bucket(end) if !dropped.contains(&end) => {
+                    if let Some(count) = self.counts.get_mut(&end) {
+                        *count = count.saturating_sub(1);
+                        batch.remove(&self.bucket(end)?, key);
+                        moved.push((*id, end));
+                    }
+                }
+                Place::Absent | Place::Bucket(_) => {}
+                Place::Open => batch.remove(&self.open_keyspace, key),
+            }
+        }
+        let Some(record) = &touched.record else {
+            return Ok(());
+        };
+        let value = codec::encode(record);
+        match after {
+            Place::Bucket(end) => {
+                batch.insert(&self.bucket(end)?, key, value);
+                if touched.before != after {
+                    *self.counts.entry(end).or_default() += 1;
+                }
+                moved.push((*id, end));
+            }
+            Place::Absent | Place::Open => batch.insert(&self.open_keyspace, key, value),
+        }
+        Ok(())
+    }
+
+    /// The keyspace of a bucket, made if need be. Making one takes some milliseconds of the turn.
+    fn bucket(&self, end: Timestamp) -> fjall::Result<Keyspace> {
+        if let Some(bucket) = self.buckets.live().iter().find(|bucket| bucket.end == end) {
+            return Ok(bucket.keyspace.clone());
+        }
+        let keyspace = self.database.keyspace(&bucket_name(end), bucket_options)?;
+        // Its folder must be there after a power cut, or what is in the journal for it is lost.
+        if let Some(folder) = keyspace.path().parent() {
+            sync_folder(folder)?;
+        }
+        self.buckets.insert(Bucket { end, keyspace: keyspace.clone() });
+        Ok(keyspace)
+    }
+}
