@@ -46,7 +46,11 @@ pub(crate) fn first_line(command: &mut Command) -> String {
 }
 
 /// The median of one appended 4 KiB block and its `fdatasync`, in `folder`.
+///
+/// What a build has left in memory is written first: else the disk would be busy with that, now
+/// and during the measurements.
 pub(crate) fn fdatasync(folder: &Path) -> io::Result<Duration> {
+    Command::new("sync").status()?;
     let path = folder.join("probe");
     let mut file = File::create(&path)?;
     let block = [0x5a_u8; 4096];
