@@ -29,6 +29,13 @@ pub(crate) fn describe() -> String {
     format!("{} x {processor}, Linux {}", cores(), kernel.trim())
 }
 
+/// How many processes wanted a processor over the last minute. Well above zero before a run, it
+/// says that the machine was not ours alone, and that the figures are worth little.
+pub(crate) fn load_average() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().filter(|load| !load.is_empty()).unwrap_or("unknown").to_owned()
+}
+
 /// The date of today (UTC), or what hinders telling it.
 pub(crate) fn date() -> String {
     first_line(Command::new("date").args(["-u", "+%Y-%m-%d"]))
@@ -47,8 +54,8 @@ pub(crate) fn first_line(command: &mut Command) -> String {
 
 /// The median of one appended 4 KiB block and its `fdatasync`, in `folder`.
 ///
-/// What a build has left in memory is written first: else the disk would be busy with that, now
-/// and during the measurements.
+/// What a build has left in memory is written first, so that the disk has nothing else to do. On
+/// a machine whose processors are busy this is a figure of its scheduler, not of its disk.
 pub(crate) fn fdatasync(folder: &Path) -> io::Result<Duration> {
     Command::new("sync").status()?;
     let path = folder.join("probe");

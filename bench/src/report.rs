@@ -21,6 +21,7 @@ pub(crate) const MANY_KEYS: u64 = 1_000_000;
 pub(crate) struct Report {
     date: String,
     machine: String,
+    load_average: String,
     versions: String,
     /// The median of one appended 4 KiB block and its `fdatasync`.
     pub(crate) fdatasync: Duration,
@@ -42,6 +43,7 @@ impl Report {
         Ok(Self {
             date: machine::date(),
             machine: machine::describe(),
+            load_average: machine::load_average(),
             versions: versions.join(", "),
             fdatasync: machine::fdatasync(folder)?,
             blocks: Vec::new(),
@@ -74,12 +76,13 @@ impl Report {
     /// The report as it is pasted into the documentation.
     pub(crate) fn markdown(&self) -> String {
         let mut text = format!(
-            "{}; {}; fdatasync of 4 KiB: {:.0} us (p50). {}.\n\n\
+            "{}; {}; load average before the run: {}; fdatasync of 4 KiB: {:.0} us (p50). {}.\n\n\
              POST of 103 bytes, answer of 300 bytes, keep-alive; client, proxy and upstream share \
              the machine. Medians of interleaved repetitions; ratios are taken within each \
              repetition.\n",
             self.date,
             self.machine,
+            self.load_average,
             self.fdatasync.as_secs_f64() * 1e6,
             self.versions
         );
@@ -113,6 +116,7 @@ impl Report {
         let report = json!({
             "date": self.date,
             "machine": self.machine,
+            "load_average": self.load_average,
             "versions": self.versions,
             "fdatasync_us": self.fdatasync.as_secs_f64() * 1e6,
             "blocks": self.blocks.iter().map(block_json).collect::<Vec<_>>(),
