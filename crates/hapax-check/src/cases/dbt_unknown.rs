@@ -1,0 +1,178 @@
+//! DBT: nobody knows what became of a request.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::case::{Case, Kind, Need, Stop};
+use crate::judge::{ensure, problem, refused, same, status, well_formed_problem};
+use crate::profile::Route;
+use crate::trial::Trial;
+use crate::upstream::{After, Gate, Reply};
+
+pub(super) const CASES: &[Case] = &[
+    Case::layer("DBT-01", Kind::Profile, "a time-out says that the outcome is unknown", |t| {
+        Box::pin(timed_out(t))
+    })
+    .needs(&[Need::Route(Route::Timeout)])
+    .after(&["REP-01"])
+    .promise(
+        "When the upstream does not answer in time, the first client is told 504 \
+         outcome-unknown, not a plain gateway error.",
+        "TigerBeetle, Adyen and Stripe speak of an indeterminate outcome",
+        "A client that takes 504 for a failure tells its user that nothing was charged.",
+    ),
+    Case::layer("DBT-01-lost", Kind::Profile, "a lost answer says so too", |t| Box::pin(lost(t)))
+        .after(&["EXE-07-fresh"])
+        .promise(
+            "When the answer is lost, the first client is told 502 outcome-unknown.",
+            "ruling 2",
+            "The request was delivered; a plain 502 hides that.",
+        ),
+    Case::layer("DBT-02", Kind::Core, "a lost answer never frees the key", |t| {
+        Box::pin(never_again(t))
+    })
+    .after(&["REP-01"])
+    .promise(
+        "However often a request whose answer was lost is retried, it is not run again unasked.",
+        "draft-07 section 2.6 (outstanding); payments practice",
+        "Treating an unknown outcome as a failure is the classic double payment.",
+    ),
+    Case::layer("DBT-02-held", Kind::Profile, "the key is held as outcome-unknown", |t| {
+        Box::pin(held(t))
+    })
+    .after(&["DBT-02"])
+    .promise(
+        "Retries of a key in doubt are told 409 outcome-unknown, which is not in-progress.",
+        "draft-07 section 2.7",
+        "A client must know whether waiting helps or someone has to look.",
+    ),
+    Case::layer("DBT-07", Kind::Profile, "a late answer settles the key", |t| Box::pin(late(t)))
+        .needs(&[Need::Route(Route::Timeout)])
+        .after(&["DBT-01"])
+        .promise(
+            "An answer that comes after the client's time-out is kept, and the next retry gets it.",
+            "ruling 3",
+            "Most unknown outcomes are merely slow ones; they settle themselves.",
+        ),
+    Case::layer("DBT-11", Kind::Profile, "doubt outlives the retention", |t| Box::pin(outlives(t)))
+        .needs(&[Need::Route(Route::Short)])
+        .after(&["DBT-02-held"])
+        .promise(
+            "A key in doubt does not turn into a free one when the time for kept results is over.",
+            "ruling 10",
+            "An expired doubt that runs again is the silent double charge.",
+        ),
+];
+
+async fn timed_out(t: &Trial) -> Result<(), Stop> {
+    let gate = Gate::new();
+    t.station.reply(Reply::default().gated(&gate));
+    let began = Instant::now();
+    let first = t.send(&t.keyed(Route::Timeout)).await?;
+    problem(&first, 504, "outcome-unknown")?;
+    well_formed_problem(&first)?;
+    ensure(began.elapsed() >= Duration::from_millis(900), || {
+        format!("the upstream was given {} ms instead of 1 s", began.elapsed().as_millis())
+    })?;
+    t.count(1, "after a time-out")
+}
+
+async fn lost(t: &Trial) -> Result<(), Stop> {
+    for (at, reply) in
+        [Reply::hang_up(), Reply::hang_up().then(After::Reset)].into_iter().enumerate()
+    {
+        t.station.reply_once([reply]);
+        let first = t.send(&t.keyed(Route::Plain)).await?;
+        t.count(at + 1, "after a lost answer")?;
+        problem(&first, 502, "outcome-unknown")?;
+        well_formed_problem(&first)?;
+    }
+    Ok(())
+}
+
+async fn never_again(t: &Trial) -> Result<(), Stop> {
+    let replies = [
+        Reply::hang_up(),
+        Reply::hang_up().then(After::Reset),
+        Reply::raw("HTTP/1.1 20"),
+        Reply::raw("HTTP/1.1 201 Created\r\nContent-Length: 10\r\n\r\nhalf"),
+    ];
+    for (at, reply) in replies.into_iter().enumerate() {
+        t.station.reply_once([reply]);
+        let request = t.keyed(Route::Plain);
+        // What the first client is told is judged elsewhere.
+        let _ = t.try_send(0, &request).await;
+        for _ in 0..4 {
+            let retry = t.send(&request).await?;
+            t.count(at + 1, "after retries of a request whose answer was lost")?;
+            refused(&retry, &[409, 500, 502, 504], "a retry with an unknown outcome")?;
+        }
+    }
+    Ok(())
+}
+
+async fn held(t: &Trial) -> Result<(), Stop> {
+    t.station.reply_once([Reply::hang_up()]);
+    let request = t.keyed(Route::Plain);
+    let _ = t.try_send(0, &request).await;
+    for _ in 0..3 {
+        let retry = t.send(&request).await?;
+        problem(&retry, 409, "outcome-unknown")?;
+        well_formed_problem(&retry)?;
+    }
+    // Another payload is still a mismatch.
+    let other = t.send(&request.body(crate::trial::OTHER_PAYLOAD)).await?;
+    problem(&other, 422, "key-reused")?;
+    t.count(1, "after retries of a key in doubt")
+}
+
+async fn late(t: &Trial) -> Result<(), Stop> {
+    let gate = Gate::new();
+    t.station.reply(Reply::default().gated(&gate));
+    let request = t.keyed(Route::Timeout);
+    let first = t.send(&request).await?;
+    status(&first, 504, "the first request")?;
+    let meanwhile = t.send(&request).await?;
+    status(&meanwhile, 409, "a retry before the late answer")?;
+    gate.open();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let retry = loop {
+        let retry = t.send(&request).await?;
+        t.count(1, "after a late answer and retries")?;
+        if retry.status != 409 || Instant::now() > deadline {
+            break retry;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    status(&retry, 201, "a retry after the late answer")?;
+    ensure(retry.body == "{\"made\":1}", || {
+        format!("the retry got another answer: {}", retry.describe())
+    })?;
+    same(&retry, &t.send(&request).await?)?;
+    t.count(1, "after a late answer and retries")
+}
+
+async fn outlives(t: &Trial) -> Result<(), Stop> {
+    t.station.reply_once([Reply::hang_up()]);
+    let request = t.keyed(Route::Short);
+    let _ = t.try_send(0, &request).await;
+    // The neighbour shows that the retention is over indeed.
+    let neighbour = t.keyed(Route::Short);
+    status(&t.send(&neighbour).await?, 201, "a neighbour")?;
+    t.count(2, "after two keys")?;
+    let deadline = Instant::now() + Duration::from_secs(15);
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        status(&t.send(&neighbour).await?, 201, "the neighbour's retry")?;
+        if t.station.count() > 2 {
+            break;
+        }
+        ensure(Instant::now() < deadline, || {
+            "a result kept for 2 s is still there after 15 s".to_owned()
+        })?;
+    }
+    let retry = t.send(&request).await?;
+    t.count(3, "after the retention of a key in doubt")?;
+    problem(&retry, 409, "outcome-unknown")
+}

@@ -1,0 +1,207 @@
+//! TTL: how long a key is remembered.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::case::{Case, Kind, Need, Stop};
+use crate::judge::{ensure, fail, same, status, unmarked};
+use crate::profile::Route;
+use crate::trial::{OTHER_PAYLOAD, Trial};
+use crate::upstream::{Gate, Reply};
+use crate::wire::{Answer, Request};
+
+pub(super) const CASES: &[Case] = &[
+    Case::layer("TTL-01", Kind::Core, "an expired key is a new one", |t| {
+        Box::pin(expires(t, None))
+    })
+    .needs(&[Need::Route(Route::Short)])
+    .after(&["REP-01"])
+    .promise(
+        "A key is replayed until its retention is over; then it executes as a first request, \
+         without a mark.",
+        "Stripe; draft gap G12",
+        "A key that outlives its time blocks; one that dies early runs twice.",
+    ),
+    Case::layer("TTL-01-other-body", Kind::Core, "an expired key takes another body", |t| {
+        Box::pin(expires(t, Some(OTHER_PAYLOAD)))
+    })
+    .needs(&[Need::Route(Route::Short)])
+    .after(&["FPR-01"])
+    .promise(
+        "After its expiry a key executes also with another body: a dead record refuses nothing.",
+        "draft gap G12",
+        "422 from a record that is gone cannot be explained to anyone.",
+    ),
+    Case::layer("TTL-03", Kind::Core, "a running request does not expire", |t| {
+        Box::pin(running(t))
+    })
+    .needs(&[Need::Route(Route::Short)])
+    .after(&["REP-01"])
+    .promise(
+        "A request that takes longer than the retention keeps its claim, and its result is kept \
+         from its completion on.",
+        "field reports of lock time-outs",
+        "Slow requests would run twice.",
+    ),
+    Case::layer("TTL-04", Kind::Profile, "the advertised time is kept", |t| {
+        Box::pin(advertised(t))
+    })
+    .after(&["REP-01"])
+    .promise(
+        "First answers carry Idempotency-Expires, and so do replays, with the same time.",
+        "draft-07 section 2.5.2; interface of the profile",
+        "A client must know when a retry stops being safe.",
+    ),
+    Case::layer("TTL-05", Kind::Core, "the policy is published", |t| Box::pin(policy(t))).promise(
+        "The policy, with the lifetime of keys, can be read at /.well-known/idempotency as \
+             JSON.",
+        "draft-07 section 2.5.2 (MUST publish)",
+        "Clients guess how long a retry is safe, and guess wrong.",
+    ),
+    Case::layer("TTL-05-linked", Kind::Core, "problem types can be read", |t| Box::pin(linked(t)))
+        .after(&["FPR-01"])
+        .promise(
+            "The type of a problem resolves to its documentation, or a describedby link does.",
+            "draft-07 section 2.7; RFC 9457 section 3.1.1",
+            "A developer who meets the error finds out what to do.",
+        ),
+];
+
+/// Sends until the key executes again; judges every replay before.
+async fn until_expired(
+    t: &Trial,
+    first: &Answer,
+    request: &Request,
+    began: Instant,
+) -> Result<Answer, Stop> {
+    let count = t.station.count();
+    loop {
+        let answer = t.send(request).await?;
+        if t.station.count() > count {
+            // The margin is for the clock's resolution, not for early expiry.
+            ensure(began.elapsed() >= Duration::from_millis(1900), || {
+                format!("a result kept for 2 s was gone after {} ms", began.elapsed().as_millis())
+            })?;
+            return Ok(answer);
+        }
+        same(first, &answer)?;
+        ensure(began.elapsed() < Duration::from_secs(15), || {
+            "a result kept for 2 s is still replayed after 15 s".to_owned()
+        })?;
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+}
+
+async fn expires(t: &Trial, other: Option<&'static str>) -> Result<(), Stop> {
+    let began = Instant::now();
+    let request = t.keyed(Route::Short);
+    let first = t.send(&request).await?;
+    status(&first, 201, "the first request")?;
+    let again = match other {
+        None => until_expired(t, &first, &request, began).await?,
+        Some(body) => {
+            let request = request.body(body);
+            let deadline = Instant::now() + Duration::from_secs(15);
+            loop {
+                let answer = t.send(&request).await?;
+                if t.station.count() > 1 {
+                    break answer;
+                }
+                ensure(Instant::now() < deadline, || {
+                    format!("15 s after a retention of 2 s: {}", answer.describe())
+                })?;
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        }
+    };
+    status(&again, 201, "the key after its expiry")?;
+    unmarked(&again, "the execution after the expiry")?;
+    t.count(2, "after the expiry")
+}
+
+async fn running(t: &Trial) -> Result<(), Stop> {
+    let gate = Gate::new();
+    t.station.reply_once([Reply::default().gated(&gate)]);
+    let request = t.keyed(Route::Short);
+    let duplicate = async {
+        t.arrived(1).await?;
+        tokio::time::sleep(Duration::from_millis(3500)).await;
+        let sending = t.send(&request);
+        let opening = async {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            t.count(1, "while the request took longer than its retention")?;
+            gate.open();
+            Ok(Instant::now())
+        };
+        futures_util::future::try_join(sending, opening).await
+    };
+    let (first, judged) = futures_util::future::join(t.send(&request), duplicate).await;
+    let (duplicate, settled) = judged?;
+    let first = first?;
+    status(&first, 201, "the slow request")?;
+    t.count(1, "after a request longer than its retention and a duplicate")?;
+    if duplicate.status != 409 {
+        same(&first, &duplicate)?;
+    }
+    let retry = t.send(&request).await?;
+    if settled.elapsed() < Duration::from_millis(1500) {
+        same(&first, &retry)?;
+        t.count(1, "within the retention after completion")?;
+    }
+    Ok(())
+}
+
+async fn advertised(t: &Trial) -> Result<(), Stop> {
+    let request = t.keyed(Route::Plain);
+    let first = t.send(&request).await?;
+    let replay = t.send(&request).await?;
+    let Some(expires) = first.text("idempotency-expires") else {
+        return fail("the first answer has no Idempotency-Expires");
+    };
+    ensure(replay.text("idempotency-expires").as_deref() == Some(expires.as_str()), || {
+        format!(
+            "Idempotency-Expires was {expires:?} and is {:?} on the replay",
+            replay.text("idempotency-expires")
+        )
+    })
+}
+
+async fn policy(t: &Trial) -> Result<(), Stop> {
+    let answer = t.send(&t.request("GET", "/.well-known/idempotency")).await?;
+    status(&answer, 200, "the policy document")?;
+    let Some(json) = answer.json() else {
+        return fail(format!("the policy document is no JSON: {}", answer.describe()));
+    };
+    // An ISO 8601 duration begins with P and has a digit next, or T and a digit.
+    let text = json.to_string();
+    let duration = text.split('"').any(|part| {
+        let rest = part.strip_prefix('P').map(|rest| rest.strip_prefix('T').unwrap_or(rest));
+        rest.is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_digit()))
+    });
+    ensure(duration, || format!("no ISO 8601 lifetime stands in the policy: {}", answer.describe()))
+}
+
+async fn linked(t: &Trial) -> Result<(), Stop> {
+    let request = t.keyed(Route::Plain);
+    t.send(&request).await?;
+    let refusal = t.send(&request.body(OTHER_PAYLOAD)).await?;
+    let link = refusal.text("link").and_then(|link| {
+        link.contains("describedby")
+            .then(|| link.split(['<', '>']).nth(1).unwrap_or_default().to_owned())
+    });
+    let kind = refusal
+        .json()
+        .and_then(|json| json.get("type").and_then(|kind| kind.as_str().map(str::to_owned)));
+    let Some(target) = link.or(kind) else {
+        return fail(format!("neither a type nor a link came: {}", refusal.describe()));
+    };
+    if target.starts_with("http://") || target.starts_with("https://") {
+        // Documentation elsewhere is fine and not ours to visit.
+        return Ok(());
+    }
+    ensure(target.starts_with('/'), || format!("the problem's type is {target:?}"))?;
+    let page = t.send(&t.request("GET", &target)).await?;
+    status(&page, 200, &format!("the documentation at {target}"))?;
+    ensure(!page.body.is_empty(), || format!("the documentation at {target} is empty"))
+}
