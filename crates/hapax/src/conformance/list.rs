@@ -144,6 +144,66 @@ macro_rules! __conformance_cases {
             full_store_refuses_new_records
             full_store_goes_on_with_its_records
             full_store_takes_new_records_after_purging
+            model_of_one_record
+            model_of_three_records
+            model_over_the_end_of_the_process
+            race_of_first_claims_grants_one
+            race_of_claims_on_released_grants_one
+            race_of_claims_on_expired_grants_one
+            race_of_takeovers_grants_one
+            race_of_repeated_claims_grants_one_lease
+            race_of_settlements_has_one_outcome
+            race_of_owner_and_operator_has_one_outcome
+            race_of_late_owner_and_takeover_has_one_outcome
+            race_of_release_and_claims_is_in_order
+            race_of_renewal_and_settlement_is_in_order
+            race_of_sweep_and_claims_loses_nothing
+            race_of_purge_and_settlement_is_in_order
+            race_at_random_is_in_order
+            retry_of_claim_after_a_lost_answer_gets_the_grant
+            retry_of_claim_after_a_lost_request_gets_the_grant
+            retry_of_held_claim_is_held
+            retry_of_renewal_keeps_the_lease
+            retry_of_complete_gets_the_first_answer
+            retry_of_release_gets_the_first_answer
+            retry_of_doubt_gets_the_first_answer
+            retry_of_operator_settlement_gets_the_first_answer
+            late_retry_of_release_does_not_free_the_next_attempt
+            dropped_claim_is_made_or_not
+            dropped_settlement_is_made_or_not
+            claim_survives_the_end_of_the_process
+            answer_survives_the_end_of_the_process
+            release_survives_the_end_of_the_process
+            doubt_survives_the_end_of_the_process
+            progress_survives_the_end_of_the_process
+            purge_survives_the_end_of_the_process
+            expiry_survives_the_end_of_the_process
+            owner_settles_after_the_end_of_the_process
+            fences_grow_over_the_end_of_the_process
+            answer_of_every_byte_comes_back
+            answer_with_repeated_headers_comes_back
+            answer_with_trailers_comes_back
+            answer_without_anything_comes_back
+            answer_of_a_mebibyte_comes_back
+            answer_with_many_headers_comes_back
+            answer_not_retained_comes_back
+            hostile_routes_come_back
+            extreme_names_come_back
+            every_rule_comes_back
+            every_cause_comes_back
+            progress_comes_back
+            history_comes_back
+            ttl_01_answer_stays_until_just_before_expiry
+            ttl_01_expired_key_runs_as_if_new
+            ttl_02_sweeping_does_not_shorten
+            ttl_02_expiry_needs_no_sweeping
+            ttl_03_running_outlives_retention
+            retention_counts_from_settling
+            retention_without_end_does_not_end
+            released_key_refuses_another_request_until_expiry
+            dbt_11_sweep_never_removes_doubt
+            dbt_11_doubt_ends_where_the_claim_said_so
+            leases_are_judged_by_one_clock
         }
     };
 }

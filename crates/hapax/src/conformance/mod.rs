@@ -23,8 +23,18 @@
 //! it is for, is shown by [`mutants`]: stores with one defect each.
 
 mod cases;
+mod chance;
+mod durability;
+mod expiry;
+mod fidelity;
 mod harness;
+mod history;
 mod list;
+mod mirror;
+mod model;
+pub mod mutants;
+mod races;
+mod retries;
 mod scene;
 
 use std::pin::Pin;
@@ -79,6 +89,12 @@ impl Case {
 
 fn all() -> impl Iterator<Item = Case> {
     cases::all()
+        .chain(model::CASES)
+        .chain(races::CASES)
+        .chain(retries::CASES)
+        .chain(durability::CASES)
+        .chain(fidelity::CASES)
+        .chain(expiry::CASES)
 }
 
 /// The names of all cases, in the order of the groups.
