@@ -61,6 +61,13 @@ fn spellings_of_a_path_are_one_path() {
 }
 
 #[test]
+fn a_plain_path_is_compared_where_it_stands() {
+    for path in ["/v1/payments/7", "//v1/./x/", "/v1/a..b/...", "/~a/b-c_d;e=f@:g"] {
+        assert!(matches!(decode(path.as_bytes(), UNMATCHED), Cow::Borrowed(_)), "{path}");
+    }
+}
+
+#[test]
 fn a_way_out_of_a_route_is_taken() {
     let routes = routes(&["/v1/payments/**"]);
     for path in [

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 /// One line for each thing that can be wrong: what was written, and what is said about it.
@@ -198,4 +200,72 @@ fn an_error_of_the_defaults_is_not_repeated_for_each_route() {
 #[test]
 fn a_route_that_protects_nothing_needs_no_outcome() {
     assert!(load("[[route]]\nmatch = \"/x\"\nkey = \"off\"\nunknown = \"probe\"").is_ok());
+}
+
+/// Lines that settings are made of, right and wrong ones.
+fn line() -> impl Strategy<Value = String> {
+    let right = prop::sample::select(vec![
+        "drain = \"1h30m\"",
+        "secret = \"s\"",
+        "store = \"redis://u:p@h\"",
+        "[defaults]",
+        "key_source = \"content\"",
+        "failures = { \"5xx\" = \"keep\" }",
+        "retention = \"never\"",
+        "[[route]]\nmatch = \"/x/**\"",
+        "[[route]]\nmatch = \"/*/y\"\nkey_source = \"body:/a\"",
+        "[admin]\ntoken = \"t\"",
+    ]);
+    let setting = prop::sample::select(vec![
+        "upstream",
+        "listen",
+        "store",
+        "failures",
+        "methods",
+        "match",
+        "key_source",
+        "retention",
+        "request_body_max",
+        "a.b",
+        "\"\"",
+    ]);
+    let value = prop_oneof![
+        prop::sample::select(vec!["[[\"POST\"], 5]", "1979-05-27", "-9223372036854775808", "nan"])
+            .prop_map(str::to_owned),
+        "[a-z0-9:/~.$%{}-]{0,20}".prop_map(|text| format!("{text:?}")),
+        "\\PC{0,12}".prop_map(|text| format!("{text:?}")),
+    ];
+    let section = prop::sample::select(vec!["[route.x]", "[[admin]]", "[tls.cert]", "[[[", "="]);
+    prop_oneof![
+        12 => right.prop_map(str::to_owned),
+        1 => (setting, value).prop_map(|(setting, value)| format!("{setting} = {value}")),
+        1 => section.prop_map(str::to_owned),
+    ]
+}
+
+proptest! {
+    /// What is refused is refused with a sentence for each fault, and what is taken prints and
+    /// reads back.
+    #[test]
+    fn any_text_is_read_or_refused(lines in prop::collection::vec(line(), 0..8)) {
+        let text = lines.join("\n");
+        match load(&text) {
+            Ok(config) => {
+                let layers = Sources::default().layers_over(&format!("{UPSTREAM}{text}")).unwrap();
+                let printed = print::print(&layers);
+                // A secret comes back as the variable it belongs into.
+                let printed = printed
+                    .replace("${HAPAX_SECRET}", "x")
+                    .replace("${HAPAX_ADMIN_TOKEN}", "x");
+                let again = Config::from_toml(&printed).map(|config| format!("{config:?}"));
+                prop_assert_eq!(again, Ok(format!("{config:?}")));
+            }
+            Err(errors) => {
+                prop_assert!(errors.iter().count() > 0);
+                for error in errors.iter() {
+                    prop_assert!(!error.to_string().contains('\n'), "{}", error);
+                }
+            }
+        }
+    }
 }
