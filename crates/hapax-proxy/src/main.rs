@@ -1,3 +1,95 @@
-//! hapax.
+//! `hapax`: reads what is asked for, does it, and ends with a code that says how it went.
 
-fn main() {}
+use std::process::ExitCode;
+
+use hapax_proxy::cli::{self, Command, ConfigVerb, KeysArgs, exit};
+use hapax_proxy::config::{Config, LogFormat};
+use hapax_proxy::{keys, serve};
+
+fn main() -> ExitCode {
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(usage) => {
+            usage.print();
+            return usage.exit_code().into();
+        }
+    };
+    let environment = |name: &str| std::env::var(name).ok();
+    let sources = cli.sources(&environment);
+    match &cli.command {
+        Command::Serve(_) => match Config::load(&sources) {
+            Ok(config) => run(config),
+            Err(errors) => refuse(&errors, exit::CONFIG),
+        },
+        Command::Config(ConfigVerb::Check(_)) => match Config::load(&sources) {
+            Ok(_config) => {
+                println!("the configuration is good");
+                ExitCode::SUCCESS
+            }
+            Err(errors) => refuse(&errors, exit::CONFIG),
+        },
+        Command::Config(ConfigVerb::Print(_)) => match Config::print(&sources) {
+            Ok(text) => {
+                print!("{text}");
+                ExitCode::SUCCESS
+            }
+            Err(errors) => refuse(&errors, exit::CONFIG),
+        },
+        Command::Keys(arguments) => ask(arguments, &environment),
+        Command::Check(_) | Command::Demo(_) | Command::Migrate(_) => {
+            refuse(&"this build does not hold this command", exit::USAGE)
+        }
+    }
+}
+
+/// Serves until told to stop.
+fn run(config: Config) -> ExitCode {
+    log(config.log_format);
+    // Administration and background work; requests have their cores.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(&format!("failed to start: {error}"), exit::UNAVAILABLE),
+    };
+    runtime.block_on(async {
+        let told = hapax_proxy::signals::told_to_stop();
+        match serve::start(config).await {
+            Ok(running) => {
+                told.await;
+                running.stop().await;
+                ExitCode::SUCCESS
+            }
+            Err(error) => refuse(&error, error.exit_code),
+        }
+    })
+}
+
+/// Looks at records or settles them, through the admin listener of a gateway.
+fn ask(arguments: &KeysArgs, environment: &dyn Fn(&str) -> Option<String>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let answered = match runtime {
+        Ok(runtime) => runtime.block_on(keys::run(arguments, environment)),
+        Err(error) => return refuse(&format!("failed to start: {error}"), exit::UNAVAILABLE),
+    };
+    match answered {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => refuse(&error, error.exit_code()),
+    }
+}
+
+fn log(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("HAPAX_LOG")
+        .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder.init(),
+    }
+}
+
+fn refuse(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
+    eprintln!("hapax: {error}");
+    code.into()
+}

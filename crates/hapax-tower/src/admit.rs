@@ -85,7 +85,17 @@ impl Rules {
         }
     }
 
-    /// The caller's scope.
+    /// The scope of the caller of a request with this head.
+    ///
+    /// # Errors
+    /// One sentence for the client's developer, where the head is ambiguous about its caller.
+    pub fn caller(&self, secret: &Secret, parts: &Parts) -> Result<Scope, String> {
+        self.scope(secret, parts).map(|(scope, _anonymous)| scope).map_err(|refusal| {
+            refusal.detail.map_or_else(|| refusal.problem.detail().to_owned(), Cow::into_owned)
+        })
+    }
+
+    /// The caller's scope, and whether it is nobody's.
     ///
     /// # Errors
     /// [`Refusal`] where the request is ambiguous about its caller.

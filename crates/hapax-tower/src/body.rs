@@ -48,6 +48,12 @@ impl Whole {
         Self { data: data.into(), trailers }
     }
 
+    /// The bytes and the trailers.
+    #[must_use]
+    pub fn into_parts(self) -> (Bytes, Option<HeaderMap>) {
+        (self.data, self.trailers)
+    }
+
     fn next(&mut self) -> Option<Frame<Bytes>> {
         if self.data.is_empty() {
             return self.trailers.take().map(Frame::trailers);

@@ -100,7 +100,8 @@ pub(crate) fn connection_options(headers: &HeaderMap) -> Vec<String> {
 }
 
 /// A time as HTTP writes it (RFC 9110, section 5.6.7).
-pub(crate) fn http_date(at: Timestamp) -> Option<HeaderValue> {
+#[must_use]
+pub fn http_date(at: Timestamp) -> Option<HeaderValue> {
     // Past the year 9999 there is no such date; "for ever" is the truth then.
     let latest = 253_402_300_799;
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(at.as_secs().min(latest));

@@ -41,7 +41,7 @@ mod shadow;
 pub use body::{RequestBody, ResponseBody, Whole};
 pub use drive::EffectError;
 pub use extension::Settled;
-pub use headers::{EXPIRES, KEY, OUTCOME, REPLAYED, UNPROTECTED};
+pub use headers::{EXPIRES, KEY, OUTCOME, REPLAYED, UNPROTECTED, http_date};
 pub use issued::{IssueError, IssuedKeys};
 pub use layer::IdempotencyLayer;
 pub use reply::problem;
