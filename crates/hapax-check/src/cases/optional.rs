@@ -111,6 +111,14 @@ pub(super) const CASES: &[Case] = &[
             "Square, Google (request_id)",
             "APIs with the key in the body would stay unprotected.",
         ),
+    Case::layer("KEY-14-issued", Kind::Optional, "issued keys", |t| Box::pin(issued_key(t)))
+        .needs(&[Need::Offer("issued-key"), Need::Route(Route::Issued)])
+        .after(&["REP-01"])
+        .promise(
+            "Where keys are issued, an issued key protects for its caller; any other is refused.",
+            "ruling 15",
+            "A caller could make up keys, or use another caller's.",
+        ),
 ];
 
 /// Complete operations, without probes.

@@ -69,6 +69,25 @@ impl Wire {
         Ok(head)
     }
 
+    /// Reads until these words came; what came instead is the error.
+    pub(crate) async fn read_until(&mut self, words: &str, within: Duration) -> Result<(), String> {
+        let deadline = Instant::now() + within;
+        let mut came = Vec::new();
+        loop {
+            let piece =
+                self.connection.read_some(1, deadline.saturating_duration_since(Instant::now()));
+            let piece = piece.await;
+            came.extend_from_slice(&piece);
+            let text = String::from_utf8_lossy(&came);
+            if text.contains(words) {
+                return Ok(());
+            }
+            if piece.is_empty() {
+                return Err(text.into_owned());
+            }
+        }
+    }
+
     /// Waits for so many bytes and hands over what there is.
     pub(crate) async fn read_some(&mut self, count: usize, within: Duration) -> Vec<u8> {
         self.connection.read_some(count, within).await
