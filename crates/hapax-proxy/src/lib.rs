@@ -1,6 +1,8 @@
 //! The gateway of Hapax: settings, routing and what runs between client and upstream.
 
+pub mod admin;
 pub mod assemble;
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod forward;
@@ -8,6 +10,7 @@ pub mod gateway;
 pub mod jwt;
 pub mod keys;
 pub mod listen;
+pub mod metrics;
 pub mod route;
 pub mod serve;
 pub mod signals;
