@@ -22,6 +22,7 @@ mod error;
 mod folder;
 mod hint;
 mod janitor;
+mod journal;
 mod list;
 mod mailbox;
 mod open;

@@ -16,6 +16,7 @@ use crate::error::OpenError;
 use crate::folder::{Folder, Label, sync_folder};
 use crate::hint::Recent;
 use crate::janitor;
+use crate::journal::{self, JournalError};
 use crate::open_records::OpenRecords;
 use crate::options::FileOptions;
 use crate::schema::{
@@ -117,13 +118,10 @@ fn existing(path: &Path, data: &Path, options: &FileOptions) -> Result<Database,
             return Err(OpenError::damaged(path, format!("data/{name} is missing")));
         }
     }
-    let has_journal = std::fs::read_dir(data)
-        .map_err(|error| OpenError::io(path, error))?
-        .filter_map(Result::ok)
-        .any(|entry| entry.path().extension().is_some_and(|extension| extension == "jnl"));
-    if !has_journal {
-        return Err(OpenError::damaged(path, "its journal is missing"));
-    }
+    journal::check(data).map_err(|error| match error {
+        JournalError::Damaged(what) => OpenError::damaged(path, what),
+        JournalError::Io(error) => OpenError::io(path, error),
+    })?;
     let database = library(data, options).map_err(failed)?;
     for name in [META, OPEN] {
         if !database.keyspace_exists(name) {
@@ -173,6 +171,7 @@ fn start(
         recent: Recent::default(),
         records_max: options.records_max,
         swept_unreported: 0,
+        synced: mark.map_or(0, |mark| mark.synced),
         turn,
     };
     lapse(&mut ledger, records).map_err(failed)?;
@@ -292,7 +291,7 @@ fn lapse(ledger: &mut Ledger, records: Vec<Record>) -> fjall::Result<()> {
         ledger.open.put(Box::new(record));
     }
     if !batch.is_empty() {
-        let mark = TurnMark { now, turn: ledger.turn };
+        let mark = TurnMark { now, synced: ledger.synced, turn: ledger.turn };
         batch.insert(&ledger.meta, TURN, mark.encode());
     }
     batch.commit()

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `open` | record id | record in progress or in doubt |
 //! | `settled-END` | record id | completed or released record that expires at END at the latest |
-//! | `meta` | `turn` | turn, time |
+//! | `meta` | `turn` | turn, last turn known to be synced, time |
 //! | `meta` | `bucket` END | how many records that bucket holds |
 //!
 //! Records are in the core's codec. A record is in exactly one keyspace at any time: all that a turn
@@ -37,22 +37,25 @@ pub(crate) const TURN: &[u8] = b"turn";
 pub(crate) struct TurnMark {
     /// The store's time.
     pub(crate) now: Timestamp,
+    /// The last turn that was certainly synced before this batch was written.
+    pub(crate) synced: u64,
     /// The turn, counted over the store's whole life.
     pub(crate) turn: u64,
 }
 
 impl TurnMark {
-    pub(crate) fn encode(self) -> [u8; 16] {
-        let mut bytes = [0; 16];
+    pub(crate) fn encode(self) -> [u8; 24] {
+        let mut bytes = [0; 24];
         bytes[..8].copy_from_slice(&self.turn.to_le_bytes());
-        bytes[8..].copy_from_slice(&self.now.as_micros().to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.synced.to_le_bytes());
+        bytes[16..].copy_from_slice(&self.now.as_micros().to_le_bytes());
         bytes
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let turn = u64::from_le_bytes(*bytes.first_chunk()?);
-        let now = u64::from_le_bytes(*bytes.get(8..)?.first_chunk()?);
-        Some(Self { now: Timestamp::from_micros(now), turn })
+        let number = |at: usize| bytes.get(at..)?.first_chunk().copied().map(u64::from_le_bytes);
+        let now = Timestamp::from_micros(number(16)?);
+        Some(Self { now, synced: number(8)?, turn: number(0)? })
     }
 }
 
@@ -115,7 +118,7 @@ mod tests {
         assert_eq!(bucket_end(OPEN), None);
         assert_eq!(count_end(&count_key(end)), Some(end));
         assert_eq!(count_end(TURN), None);
-        let mark = TurnMark { now: end, turn: 7 };
+        let mark = TurnMark { now: end, synced: 6, turn: 7 };
         assert_eq!(TurnMark::decode(&mark.encode()), Some(mark));
         assert_eq!(TurnMark::decode(b"short"), None);
     }

@@ -185,6 +185,8 @@ impl<'a> Turn<'a> {
             && let Some((end, count)) = self.ended_bucket()
         {
             self.dropped.push(end);
+            // The bucket's files go next: its count must not be found without them.
+            self.sync = true;
             self.total -= count;
             whole += count;
         }

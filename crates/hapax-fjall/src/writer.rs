@@ -1,6 +1,6 @@
 //! The writer: one thread, one batch and one sync per turn, answers after the sync.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
@@ -44,6 +44,9 @@ pub(crate) struct Ledger {
     pub(crate) records_max: u64,
     /// Swept records that no answer has counted yet.
     pub(crate) swept_unreported: u64,
+    /// The last turn that was synced.
+    pub(crate) synced: u64,
+    /// The last turn that wrote anything.
     pub(crate) turn: u64,
 }
 
@@ -187,31 +190,26 @@ impl Writer {
             }
         }
         if !batch.is_empty() || !dropped.is_empty() {
-            let mut counted: Vec<Timestamp> = moved.iter().map(|(_, end)| *end).collect();
-            counted.sort_unstable();
-            counted.dedup();
-            for end in counted {
-                let count = self.ledger.counts.get(&end).copied().unwrap_or(0);
-                batch.insert(&self.ledger.meta, count_key(end), count.to_le_bytes());
-            }
-            for end in dropped {
-                batch.remove(&self.ledger.meta, count_key(*end));
-            }
-            batch.insert(&self.ledger.meta, TURN, TurnMark { now, turn }.encode());
+            self.ledger.add_counts(&mut batch, &moved, dropped);
+            let mark = TurnMark { now, synced: self.ledger.synced, turn };
+            batch.insert(&self.ledger.meta, TURN, mark.encode());
             batch.commit()?;
+            self.ledger.turn = turn;
+            if sync {
+                self.ledger.synced = turn;
+                self.shared.syncs.fetch_add(1, Ordering::Relaxed);
+            }
             self.shared.turns.fetch_add(1, Ordering::Relaxed);
-            self.shared.syncs.fetch_add(u64::from(sync), Ordering::Relaxed);
+            for (id, _) in moved {
+                self.ledger.recent.note(id, turn);
+            }
+            self.ledger.recent.forget(turn);
         }
-        self.ledger.turn = turn;
-        for (id, _) in moved {
-            self.ledger.recent.note(id, turn);
-        }
-        self.ledger.recent.forget(turn);
         for record in touched.into_values().filter_map(|touched| touched.record) {
             self.ledger.open.put(record);
         }
         // Whoever reads this number reads everything the turn has written.
-        self.shared.turn.store(turn, Ordering::Release);
+        self.shared.turn.store(self.ledger.turn, Ordering::Release);
         Ok(())
     }
 
@@ -261,7 +259,11 @@ impl Writer {
         if self.shared.failed.get().is_some() {
             return;
         }
-        let mark = TurnMark { now: self.ledger.clock.now(), turn: self.ledger.turn };
+        let mark = TurnMark {
+            now: self.ledger.clock.now(),
+            synced: self.ledger.synced,
+            turn: self.ledger.turn,
+        };
         let mut batch = self.ledger.database.batch().durability(Some(PersistMode::SyncAll));
         batch.insert(&self.ledger.meta, TURN, mark.encode());
         if let Err(error) = batch.commit() {
@@ -319,6 +321,22 @@ impl Ledger {
             Place::Absent | Place::Open => batch.insert(&self.open_keyspace, key, value),
         }
         Ok(())
+    }
+
+    /// Adds the counts of the buckets that changed: they are as exact after a crash as the records.
+    fn add_counts(
+        &self,
+        batch: &mut OwnedWriteBatch,
+        moved: &[(RecordId, Timestamp)],
+        dropped: &[Timestamp],
+    ) {
+        for end in moved.iter().map(|(_, end)| *end).collect::<BTreeSet<_>>() {
+            let count = self.counts.get(&end).copied().unwrap_or(0);
+            batch.insert(&self.meta, count_key(end), count.to_le_bytes());
+        }
+        for end in dropped {
+            batch.remove(&self.meta, count_key(*end));
+        }
     }
 
     /// The keyspace of a bucket, made if need be. Making one takes some milliseconds of the turn.
