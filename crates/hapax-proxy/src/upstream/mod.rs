@@ -109,7 +109,9 @@ impl Upstream {
         loop {
             let connection = match self.checkout(pooled) {
                 Some(connection) => connection,
-                None => self.connect().await?,
+                // Boxed, because a handshake's state is large, would be part of every request's future, and
+                // a future is moved several times before it is first polled.
+                None => Box::pin(self.connect()).await?,
             };
             if !gate() {
                 connection.put_back();

@@ -291,21 +291,23 @@ async fn a_silent_upstream_is_a_timeout_and_a_slow_body_is_not() {
 
 #[tokio::test]
 async fn a_client_that_goes_away_ends_its_unprotected_request_upstream() {
+    let begun = Arc::new(AtomicUsize::new(0));
     let ended = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&ended);
+    let (first, last) = (Arc::clone(&begun), Arc::clone(&ended));
     let server = before(move |mut stream, _| {
-        let count = Arc::clone(&count);
+        let (first, last) = (Arc::clone(&first), Arc::clone(&last));
         async move {
             read_request(&mut stream).await.unwrap();
+            first.fetch_add(1, Ordering::SeqCst);
             // The next read ends when the gateway gives the request up.
             assert!(stream.read_u8().await.is_err());
-            count.fetch_add(1, Ordering::SeqCst);
+            last.fetch_add(1, Ordering::SeqCst);
         }
     })
     .await;
     let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-    eventually("request begun", || server.operations() == 1).await;
+    eventually("request begun", || begun.load(Ordering::SeqCst) == 1).await;
     drop(stream);
     eventually("given up upstream", || ended.load(Ordering::SeqCst) == 1).await;
 }
