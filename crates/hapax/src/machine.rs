@@ -127,22 +127,26 @@ pub enum LeaseLost {
 }
 
 /// Decides a claim.
+///
+/// An attempt that was settled or has lapsed is never granted again: a repetition of its claim that
+/// arrives late must not take a key that nobody would then own.
 #[must_use]
 pub fn claim(current: Option<&Record>, claim: &Claim, now: Timestamp) -> Step<Claimed> {
     let Some(record) = current else {
         return grant(None, claim, now);
     };
     let same = record.fingerprint == claim.fingerprint;
+    let again = record.attempt == claim.attempt;
     let held =
         || Step { put: None, reply: Claimed::Held(Observed { now, record: record.clone() }) };
     match record.status(now) {
         Status::Expired => grant(Some(record), claim, now),
-        Status::Released if same => grant(Some(record), claim, now),
-        Status::Running { .. } if same && record.attempt == claim.attempt => {
+        Status::Released if same && !again => grant(Some(record), claim, now),
+        Status::Running { .. } if same && again => {
             Step { put: None, reply: Claimed::Granted(record.lease()) }
         }
         Status::Lapsed | Status::InDoubt
-            if same && record.reclaimable_at().is_some_and(|at| at <= now) =>
+            if same && !again && record.reclaimable_at().is_some_and(|at| at <= now) =>
         {
             grant(Some(record), claim, now)
         }

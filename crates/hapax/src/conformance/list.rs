@@ -43,7 +43,7 @@ macro_rules! __conformance_cases {
             claim_on_expired_released_is_granted
             claim_on_expired_released_with_other_fingerprint_is_granted
             claim_on_released_is_granted
-            claim_on_released_by_the_same_attempt_is_granted
+            claim_on_released_by_the_same_attempt_is_held
             claim_on_released_with_other_fingerprint_is_held
             claim_on_running_is_held
             claim_on_running_by_the_same_attempt_is_granted_again
@@ -54,7 +54,7 @@ macro_rules! __conformance_cases {
             claim_on_lapsed_by_the_same_attempt_is_held
             claim_on_lapsed_with_other_fingerprint_is_held
             claim_on_lapsed_under_reclaim_is_granted
-            claim_on_lapsed_under_reclaim_by_the_same_attempt_is_granted
+            claim_on_lapsed_under_reclaim_by_the_same_attempt_is_held
             claim_on_lapsed_under_reclaim_with_other_fingerprint_is_held
             claim_on_lapsed_before_the_late_answer_cap_is_held
             claim_on_lapsed_with_attempts_spent_is_held
@@ -62,7 +62,7 @@ macro_rules! __conformance_cases {
             claim_on_doubt_by_the_same_attempt_is_held
             claim_on_doubt_with_other_fingerprint_is_held
             claim_on_doubt_under_reclaim_is_granted
-            claim_on_doubt_under_reclaim_by_the_same_attempt_is_granted
+            claim_on_doubt_under_reclaim_by_the_same_attempt_is_held
             claim_on_doubt_under_reclaim_with_other_fingerprint_is_held
             claim_on_doubt_before_the_late_answer_cap_is_held
             claim_on_doubt_with_attempts_spent_is_held

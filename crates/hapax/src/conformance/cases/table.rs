@@ -52,7 +52,7 @@ pub(super) const CLAIMS: [Cell; 33] = [
         Granted(1),
     ),
     cell("claim_on_released_is_granted", Released, ANEW, Granted(2)),
-    cell("claim_on_released_by_the_same_attempt_is_granted", Released, AGAIN, Granted(2)),
+    cell("claim_on_released_by_the_same_attempt_is_held", Released, AGAIN, Held("released")),
     cell(
         "claim_on_released_with_other_fingerprint_is_held",
         Released,
@@ -75,10 +75,10 @@ pub(super) const CLAIMS: [Cell; 33] = [
     under(Rule::Reclaim, "claim_on_lapsed_under_reclaim_is_granted", Lapsed, ANEW, Granted(2)),
     under(
         Rule::Reclaim,
-        "claim_on_lapsed_under_reclaim_by_the_same_attempt_is_granted",
+        "claim_on_lapsed_under_reclaim_by_the_same_attempt_is_held",
         Lapsed,
         AGAIN,
-        Granted(2),
+        Held("lapsed"),
     ),
     under(
         Rule::Reclaim,
@@ -107,10 +107,10 @@ pub(super) const CLAIMS: [Cell; 33] = [
     under(Rule::Reclaim, "claim_on_doubt_under_reclaim_is_granted", InDoubt, ANEW, Granted(2)),
     under(
         Rule::Reclaim,
-        "claim_on_doubt_under_reclaim_by_the_same_attempt_is_granted",
+        "claim_on_doubt_under_reclaim_by_the_same_attempt_is_held",
         InDoubt,
         AGAIN,
-        Granted(2),
+        Held("in doubt"),
     ),
     under(
         Rule::Reclaim,

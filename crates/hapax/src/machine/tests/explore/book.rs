@@ -38,11 +38,12 @@ impl Book {
     }
 
     /// Whether a new grant would break a promise.
-    pub(super) fn forbids_grant(&self, rules: Rules, fingerprint: u8) -> bool {
+    pub(super) fn forbids_grant(&self, rules: Rules, (attempt, fingerprint): (u8, u8)) -> bool {
         if self.is_over(rules) {
             return false;
         }
-        if self.fingerprint != fingerprint || self.runs() {
+        // An attempt that is over never comes back, however late its claim is repeated.
+        if self.fingerprint != fingerprint || self.runs() || self.holder == attempt {
             return true;
         }
         match self.outcome {
@@ -76,7 +77,7 @@ pub(super) fn claimed(
     step: &Step<Claimed>,
     (attempt, fingerprint): (u8, u8),
 ) -> Result<Option<Book>, String> {
-    let forbidden = book.is_some_and(|book| book.forbids_grant(rules, fingerprint));
+    let forbidden = book.is_some_and(|book| book.forbids_grant(rules, (attempt, fingerprint)));
     match (&step.reply, &step.put, book) {
         (Claimed::Granted(_), Some(_), _) if forbidden => Err("it is granted".to_owned()),
         (Claimed::Granted(lease), Some(_), _) => {
