@@ -132,20 +132,11 @@ pub fn scope_rules(config: &Config) -> String {
     rules
 }
 
-/// The site that all cores serve.
+/// What each route does, in the order of the configuration; the last is for all other paths.
 ///
 /// # Errors
 /// [`AssembleError`] names the setting and the mend.
-pub fn site(
-    config: &Config,
-    opened: &Opened,
-    observer: Arc<dyn Observer>,
-) -> Result<Site, AssembleError> {
-    let guard = Guard::builder(Arc::clone(&opened.store))
-        .in_flight_max(config.in_flight_max)
-        .observer(observer)
-        .store_timeout(config.store_timeout)
-        .build();
+pub fn rules(config: &Config) -> Result<Vec<Rules>, AssembleError> {
     let jwt = match &config.jwt {
         None => None,
         Some(jwt) => {
@@ -157,15 +148,29 @@ pub fn site(
             Some(Arc::new(verifier))
         }
     };
+    config.routes.iter().map(|route| rules_of(config, route, jwt.as_ref())).collect()
+}
+
+/// The site that all cores serve.
+///
+/// # Errors
+/// [`AssembleError`] names the setting and the mend.
+pub fn site(
+    config: &Config,
+    opened: &Opened,
+    rules: &[Rules],
+    observer: Arc<dyn Observer>,
+) -> Result<Site, AssembleError> {
+    let guard = Guard::builder(Arc::clone(&opened.store))
+        .in_flight_max(config.in_flight_max)
+        .observer(observer)
+        .store_timeout(config.store_timeout)
+        .build();
     let mut protections = Vec::new();
-    let mut all_rules = Vec::new();
-    for route in &config.routes {
-        let rules = rules(config, route, jwt.as_ref())?;
-        let probe = probe(route, &rules)?;
-        all_rules.push(rules.clone());
+    for (route, rules) in config.routes.iter().zip(rules) {
         protections.push(Protection {
-            layer: IdempotencyLayer::new(guard.clone(), opened.secret.clone(), rules),
-            probe,
+            layer: IdempotencyLayer::new(guard.clone(), opened.secret.clone(), rules.clone()),
+            probe: probe(route, rules)?,
             upstream_timeout: route.upstream_timeout,
         });
     }
@@ -184,7 +189,7 @@ pub fn site(
             .last()
             .map_or(Duration::from_secs(30), |route| route.upstream_timeout),
         upstream: upstream(config)?,
-        well_known: WellKnown::new(&all_rules, opened.secret.clone()),
+        well_known: WellKnown::new(rules, opened.secret.clone()),
     })
 }
 
@@ -219,7 +224,7 @@ fn probe(route: &RouteConfig, rules: &Rules) -> Result<Option<ProbeTarget>, Asse
         .map_err(|error| AssembleError::config(format!("probe_url = \"{address}\": {error}")))
 }
 
-fn rules(
+fn rules_of(
     config: &Config,
     route: &RouteConfig,
     jwt: Option<&Arc<JwtVerifier>>,

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use hapax_proxy::cli::{self, Command, ConfigVerb, KeysArgs, exit};
+use hapax_proxy::cli::{self, Command, KeysArgs, exit};
 use hapax_proxy::config::{Config, LogFormat};
 use hapax_proxy::{keys, serve};
 
@@ -21,14 +21,8 @@ fn main() -> ExitCode {
             Ok(config) => run(config),
             Err(errors) => refuse(&errors, exit::CONFIG),
         },
-        Command::Config(ConfigVerb::Check(_)) => match Config::load(&sources) {
-            Ok(_config) => {
-                println!("the configuration is good");
-                ExitCode::SUCCESS
-            }
-            Err(errors) => refuse(&errors, exit::CONFIG),
-        },
-        Command::Config(ConfigVerb::Print(_)) => match Config::print(&sources) {
+        Command::Check(arguments) => on_runtime(hapax_check::run((**arguments).clone())),
+        Command::Config(verb) => match verb.run(&sources) {
             Ok(text) => {
                 print!("{text}");
                 ExitCode::SUCCESS
@@ -36,7 +30,7 @@ fn main() -> ExitCode {
             Err(errors) => refuse(&errors, exit::CONFIG),
         },
         Command::Keys(arguments) => ask(arguments, &environment),
-        Command::Check(_) | Command::Demo(_) | Command::Migrate(_) => {
+        Command::Demo(_) | Command::Migrate(_) => {
             refuse(&"this build does not hold this command", exit::USAGE)
         }
     }
@@ -46,11 +40,7 @@ fn main() -> ExitCode {
 fn run(config: Config) -> ExitCode {
     log(config.log_format);
     // Administration and background work; requests have their cores.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return refuse(&format!("failed to start: {error}"), exit::UNAVAILABLE),
-    };
-    runtime.block_on(async {
+    on_runtime(async {
         let told = hapax_proxy::signals::told_to_stop();
         match serve::start(config).await {
             Ok(running) => {
@@ -65,17 +55,21 @@ fn run(config: Config) -> ExitCode {
 
 /// Looks at records or settles them, through the admin listener of a gateway.
 fn ask(arguments: &KeysArgs, environment: &dyn Fn(&str) -> Option<String>) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let answered = match runtime {
-        Ok(runtime) => runtime.block_on(keys::run(arguments, environment)),
-        Err(error) => return refuse(&format!("failed to start: {error}"), exit::UNAVAILABLE),
-    };
-    match answered {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
+    on_runtime(async {
+        match keys::run(arguments, environment).await {
+            Ok(text) => {
+                print!("{text}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => refuse(&error, error.exit_code()),
         }
-        Err(error) => refuse(&error, error.exit_code()),
+    })
+}
+
+fn on_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => refuse(&format!("failed to start: {error}"), exit::UNAVAILABLE),
     }
 }
 

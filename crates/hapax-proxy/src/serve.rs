@@ -1,16 +1,25 @@
 //! `hapax serve`: the story of start and stop.
 
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hapax::{Guard, Store};
+use hapax_tower::Rules;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::admin::{self, AdminState};
 use crate::assemble::{self, AssembleError, Opened};
-use crate::config::{Config, PrincipalSource, Threads};
+use crate::audit::AuditLog;
+use crate::config::{AuthoritySource, Config, PrincipalSource, StoreConfig, Threads};
 use crate::gateway::{Gateway, Site};
-use crate::listen::{ListenConfig, Listener, Operations, Server, TlsIdentity};
+use crate::listen::{Core, ListenConfig, Listener, Operations, Server, TlsIdentity};
+use crate::metrics::{self, Metrics, REFRESH_PAUSE};
 
 /// Expired records removed by one turn of the sweep.
 const SWEEP_RECORDS: NonZeroU32 = NonZeroU32::new(1_000).expect("is not zero");
@@ -22,45 +31,79 @@ const SWEEP_BREATH: Duration = Duration::from_millis(20);
 /// A gateway that serves.
 #[derive(Debug)]
 pub struct Running {
+    admin: JoinHandle<()>,
+    admin_addr: SocketAddr,
+    background: Vec<JoinHandle<()>>,
     drain: Duration,
     guard: Guard,
     /// The operations of each core; one is held while the flows settle.
     operations: Arc<Mutex<Vec<Operations>>>,
+    ready: Arc<AtomicBool>,
     server: Server,
-    sweep: tokio::task::JoinHandle<()>,
+    stop_admin: oneshot::Sender<()>,
 }
 
-/// Opens, binds and starts everything. Must be called within a tokio runtime, which administration
-/// and background work then use.
+/// Opens, binds and starts everything, and says on standard output what it listens on and what the
+/// store promises. Must be called within a tokio runtime, which administration and background work
+/// then use.
 ///
 /// # Errors
 /// [`AssembleError`], with everything that had been started ended again.
 pub async fn start(config: Config) -> Result<Running, AssembleError> {
+    let rules = assemble::rules(&config)?;
     let listener = bind(&config)?;
+    let (admin_listener, admin_addr) = bind_admin(&config).await?;
     let opened = {
         let config = config.clone();
         let opening = tokio::task::spawn_blocking(move || assemble::open_store(&config)).await;
         opening
             .map_err(|error| AssembleError::unavailable(format!("failed to open: {error}")))??
     };
-    let site = Arc::new(assemble::site(&config, &opened, Arc::new(hapax::event::Silent))?);
-    let guard = site.guard.clone();
-    announce(&config, &opened, &listener);
+    let metrics = Arc::new(Metrics::new(rules.iter().map(|rules| Arc::clone(&rules.route))));
+    let site = Arc::new(assemble::site(&config, &opened, &rules, Arc::clone(&metrics) as _)?);
+    let ready = Arc::new(AtomicBool::new(false));
+    let state = admin_state(&config, &opened, &site, rules, Arc::clone(&metrics), &ready)?;
+    announce(&config, &opened, listener.local_addr(), admin_addr);
+
     let operations: Arc<Mutex<Vec<Operations>>> = Arc::default();
     let server = serve(&config, listener, &site, &operations)?;
-    let sweep = tokio::spawn(sweep(Arc::clone(&opened.store)));
-    Ok(Running { drain: config.drain, guard, operations, server, sweep })
+    ready.store(true, Ordering::Release);
+    let (stop_admin, stopped) = oneshot::channel();
+    let admin = tokio::spawn(admin::serve(admin_listener, admin::router(state), async {
+        let _dropped = stopped.await;
+    }));
+    let background = background(&config, &opened.store, &metrics);
+    let guard = site.guard.clone();
+    let drain = config.drain;
+    Ok(Running {
+        admin,
+        admin_addr,
+        background,
+        drain,
+        guard,
+        operations,
+        ready,
+        server,
+        stop_admin,
+    })
 }
 
 impl Running {
     /// The address of the data port.
     #[must_use]
-    pub fn local_addr(&self) -> std::net::SocketAddr {
+    pub fn local_addr(&self) -> SocketAddr {
         self.server.local_addr()
+    }
+
+    /// The address of the admin port.
+    #[must_use]
+    pub const fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
     }
 
     /// Refuses new work, waits for what runs, settles the rest as unknown, and ends (ruling 18).
     pub async fn stop(self) {
+        self.ready.store(false, Ordering::Release);
         let held: Vec<_> = {
             let operations = self.operations.lock().unwrap_or_else(PoisonError::into_inner);
             operations.iter().map(Operations::begin).collect()
@@ -79,7 +122,11 @@ impl Running {
             operations_cut = drained.operations_cut,
             "stopped"
         );
-        self.sweep.abort();
+        for task in self.background {
+            task.abort();
+        }
+        let _gone = self.stop_admin.send(());
+        let _ended = self.admin.await;
     }
 }
 
@@ -97,6 +144,18 @@ fn bind(config: &Config) -> Result<Listener, AssembleError> {
         .map_err(|error| AssembleError::unavailable(format!("failed to {error}")))
 }
 
+async fn bind_admin(config: &Config) -> Result<(TcpListener, SocketAddr), AssembleError> {
+    let addr = config.admin.listen;
+    let bound = TcpListener::bind(addr).await;
+    let bound = bound.and_then(|listener| listener.local_addr().map(|local| (listener, local)));
+    bound.map_err(|error| {
+        AssembleError::unavailable(format!(
+            "failed to bind admin.listen = \"{addr}\": {error}; choose another address or stop what \
+             uses it"
+        ))
+    })
+}
+
 fn serve(
     config: &Config,
     listener: Listener,
@@ -108,7 +167,7 @@ fn serve(
         Threads::Count(threads) => threads,
     };
     let (site, operations) = (Arc::clone(site), Arc::clone(operations));
-    let make_handler = move |core: crate::listen::Core| {
+    let make_handler = move |core: Core| {
         let mut all = operations.lock().unwrap_or_else(PoisonError::into_inner);
         all.push(core.operations.clone());
         Gateway::new(core, Arc::clone(&site))
@@ -118,13 +177,56 @@ fn serve(
         .map_err(|error| AssembleError::unavailable(format!("failed to {error}")))
 }
 
+fn admin_state(
+    config: &Config,
+    opened: &Opened,
+    site: &Site,
+    rules: Vec<Rules>,
+    metrics: Arc<Metrics>,
+    ready: &Arc<AtomicBool>,
+) -> Result<AdminState, AssembleError> {
+    let mut authorities = vec![config.listen.to_string()];
+    for route in &config.routes {
+        if let AuthoritySource::Fixed(name) = &route.authority {
+            authorities.push(name.clone());
+        }
+    }
+    Ok(AdminState {
+        audit: audit(config)?,
+        authorities,
+        guard: site.guard.clone(),
+        hosts: config.admin.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+        is_loopback: config.admin.listen.ip().is_loopback(),
+        metrics,
+        ready: Arc::clone(ready),
+        rules,
+        secret: opened.secret.clone(),
+        store_timeout: config.store_timeout,
+        token: config.admin.token.clone(),
+    })
+}
+
+/// Decisions outlive the process wherever records do.
+fn audit(config: &Config) -> Result<AuditLog, AssembleError> {
+    let StoreConfig::File(folder) = &config.store else {
+        return Ok(AuditLog::in_memory());
+    };
+    let path = folder.join("audit.jsonl");
+    AuditLog::open(&path).map_err(|error| {
+        AssembleError::unavailable(format!("failed to open `{}`: {error}", path.display()))
+    })
+}
+
 /// One line per listener, and what the store promises.
-fn announce(config: &Config, opened: &Opened, listener: &Listener) {
+fn announce(config: &Config, opened: &Opened, local: SocketAddr, admin: SocketAddr) {
     let scheme = if config.tls.is_some() { "https" } else { "http" };
-    println!("listening on {scheme}://{} for {}", listener.local_addr(), config.upstream);
+    println!("listening on {scheme}://{local} for {}", config.upstream);
+    println!("admin on http://{admin}");
     println!("store {}: {}", config.store, opened.store.guarantees().summary);
-    let anonymous =
-        config.routes.iter().any(|route| matches!(route.principal, PrincipalSource::Authorization));
+    let anonymous = config
+        .routes
+        .iter()
+        .any(|route| matches!(route.principal, PrincipalSource::Authorization));
     if anonymous {
         println!(
             "requests without Authorization and X-API-Key share one scope, told apart by their \
@@ -133,8 +235,23 @@ fn announce(config: &Config, opened: &Opened, listener: &Listener) {
     }
 }
 
-async fn sweep(store: Arc<dyn Store>) {
+fn background(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    metrics: &Arc<Metrics>,
+) -> Vec<JoinHandle<()>> {
+    let sizes = metrics::refresh(
+        Arc::clone(metrics),
+        Arc::clone(store),
+        REFRESH_PAUSE,
+        config.store_timeout,
+    );
+    vec![tokio::spawn(sizes), tokio::spawn(sweep(Arc::clone(store), Arc::clone(metrics)))]
+}
+
+async fn sweep(store: Arc<dyn Store>, metrics: Arc<Metrics>) {
     loop {
+        let started = Instant::now();
         let swept = match store.sweep(SWEEP_RECORDS).await {
             Ok(swept) => swept,
             Err(error) => {
@@ -142,6 +259,7 @@ async fn sweep(store: Arc<dyn Store>) {
                 0
             }
         };
+        metrics.swept(swept, started.elapsed());
         tokio::time::sleep(if swept == 0 { SWEEP_PAUSE } else { SWEEP_BREATH }).await;
     }
 }

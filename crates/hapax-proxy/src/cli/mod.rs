@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use clap::builder::styling::Styles;
 use clap::{Args, Parser, Subcommand};
+use hapax_check::CheckArgs;
 
 pub use keys::{
     KeysArgs, KeysFormat, KeysVerb, ListArgs, Outcome, PurgeArgs, SettleArgs, ShowArgs,
@@ -51,8 +52,8 @@ pub enum Command {
     /// Show it at work: a sample API, the gateway, traffic and the dashboard
     Demo(DemoArgs),
     /// Measure any API's retry safety
-    #[command(disable_help_flag = true)]
-    Check(CheckArgs),
+    #[command(arg_required_else_help = true)]
+    Check(Box<CheckArgs>),
     /// Look at records and settle what is in doubt, through the admin listener
     #[command(arg_required_else_help = true)]
     Keys(KeysArgs),
@@ -69,14 +70,6 @@ pub struct DemoArgs {
     /// Stop by itself when every scene was played
     #[arg(long)]
     pub once: bool,
-}
-
-/// `hapax check`, whose arguments are the checker's own.
-#[derive(Debug, Args)]
-pub struct CheckArgs {
-    /// What the checker is told; `hapax check --help` lists it
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
-    pub arguments: Vec<OsString>,
 }
 
 /// The command line asks for help, or cannot be understood.

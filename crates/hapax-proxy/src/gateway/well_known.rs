@@ -35,6 +35,7 @@ impl WellKnown {
                 "length": { "minimum": 1, "maximum": KEY_BYTES_MAX },
                 "quoted": "RFC 9651 string",
             },
+            "offers": ["outcome-header"],
             "replay-marker": "Idempotent-Replayed: true",
             "problems": Problem::ALL.map(|problem| json!({
                 "code": problem.code(),
