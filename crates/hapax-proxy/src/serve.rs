@@ -223,10 +223,8 @@ fn announce(config: &Config, opened: &Opened, local: SocketAddr, admin: SocketAd
     println!("listening on {scheme}://{local} for {}", config.upstream);
     println!("admin on http://{admin}");
     println!("store {}: {}", config.store, opened.store.guarantees().summary);
-    let anonymous = config
-        .routes
-        .iter()
-        .any(|route| matches!(route.principal, PrincipalSource::Authorization));
+    let anonymous =
+        config.routes.iter().any(|route| matches!(route.principal, PrincipalSource::Authorization));
     if anonymous {
         println!(
             "requests without Authorization and X-API-Key share one scope, told apart by their \
