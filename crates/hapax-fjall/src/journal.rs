@@ -43,7 +43,7 @@ pub(crate) fn check(data: &Path) -> Result<(), JournalError> {
         let valid = read_batches(&bytes, &mut last_mark)
             .map_err(|what| JournalError::Damaged(format!("{}: {what}", name(path))))?;
         let rest = &bytes[valid..];
-        if rest.iter().all(|byte| *byte == 0) {
+        if is_empty(rest) {
             continue;
         }
         // All but the last were synced whole before the next was begun.
@@ -84,6 +84,12 @@ fn list(data: &Path) -> Result<Vec<PathBuf>, JournalError> {
 
 fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Whether nothing is written there: journals are made long and empty.
+fn is_empty(bytes: &[u8]) -> bool {
+    const PAGE: [u8; 4096] = [0; 4096];
+    bytes.chunks(PAGE.len()).all(|chunk| *chunk == PAGE[..chunk.len()])
 }
 
 /// Reads whole batches from the front and answers where they end. Turns must follow one another,

@@ -218,3 +218,6 @@ impl Drop for Exchange<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

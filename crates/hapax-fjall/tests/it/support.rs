@@ -1,6 +1,9 @@
 //! What the tests share: claims, settlements and options.
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,6 +13,7 @@ use hapax::{
     RecordId, RecordedResponse, Retention, Settlement, Status, Store, StoreError,
 };
 use hapax_fjall::FileOptions;
+use tempfile::TempDir;
 
 /// A day.
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -97,4 +101,62 @@ pub(crate) async fn completed_body_checked(
         Phase::Completed { kept: Kept::Response(response), .. } => Ok(Some(response.body.to_vec())),
         _ => Ok(None),
     }
+}
+
+/// This test binary again, to run the test of that name alone in another process.
+pub(crate) fn rerun(name: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([name, "--exact", "--nocapture", "--test-threads=1"]);
+    command
+}
+
+/// A copy of a folder, as a backup or a disk after a crash would have it.
+pub(crate) fn copy_folder(from: &Path) -> TempDir {
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let to = to.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                copy(&entry.path(), &to);
+            } else if entry.path().extension().is_some_and(|extension| extension == "jnl") {
+                copy_journal(&entry.path(), &to);
+            } else {
+                fs::copy(entry.path(), to).unwrap();
+            }
+        }
+    }
+    let to = tempfile::tempdir().unwrap();
+    copy(from, to.path());
+    to
+}
+
+/// Journals are made long and empty; only what is written is worth copying.
+fn copy_journal(from: &Path, to: &Path) {
+    let length = fs::metadata(from).unwrap().len();
+    let bytes = fs::read(from).unwrap();
+    fs::write(to, &bytes[..written(from)]).unwrap();
+    fs::OpenOptions::new().write(true).open(to).unwrap().set_len(length).unwrap();
+}
+
+/// Bytes of a journal up to the last that is not zero.
+pub(crate) fn written(journal: &Path) -> usize {
+    const PAGE: [u8; 4096] = [0; 4096];
+    let bytes = fs::read(journal).unwrap();
+    let last = bytes.chunks(PAGE.len()).rposition(|chunk| *chunk != PAGE[..chunk.len()]);
+    let from = last.unwrap_or(0) * PAGE.len();
+    let within =
+        bytes[from..bytes.len().min(from + PAGE.len())].iter().rposition(|byte| *byte != 0);
+    within.map_or(0, |last| from + last + 1)
+}
+
+/// The journals in a store's data folder, oldest first.
+pub(crate) fn journals(data: &Path) -> Vec<PathBuf> {
+    let mut journals: Vec<_> = fs::read_dir(data)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "jnl"))
+        .collect();
+    journals.sort();
+    journals
 }
