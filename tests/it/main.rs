@@ -1,1 +1,6 @@
-//! End-to-end tests.
+//! End-to-end tests: the gateway as its users run it, killed, paused and lied to.
+
+mod campaign;
+mod doubt;
+mod once;
+mod start;

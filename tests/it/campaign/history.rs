@@ -1,0 +1,222 @@
+//! What clients saw, and whether it could have happened with each request taking effect once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hapax_tests::Answer;
+
+/// One request and what came of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Event {
+    /// When its answer was there, in the order of all events.
+    pub(crate) end: u64,
+    pub(crate) key: Arc<str>,
+    pub(crate) seen: Seen,
+    /// When it was sent, in the order of all events.
+    pub(crate) start: u64,
+}
+
+/// What a client saw of one request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Seen {
+    /// A complete answer of the upstream.
+    Answer { content: Content, replayed: bool },
+    /// The gateway said that it runs.
+    Busy,
+    /// The gateway said that the outcome is unknown.
+    Doubt,
+    /// The gateway said that nothing ran.
+    NotRun,
+    /// No complete answer: refused, cut, or lost.
+    Nothing,
+    /// An answer that no rule allows.
+    Strange(String),
+}
+
+/// What has to be the same in every answer to one key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Content {
+    pub(crate) body: Vec<u8>,
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) status: u16,
+}
+
+/// What came out of a history.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(crate) struct Verdict {
+    /// Keys whose answer a client saw.
+    pub(crate) answered: usize,
+    /// Keys whose last answer was that the outcome is unknown.
+    pub(crate) doubts: usize,
+    /// Requests that brought no complete answer.
+    pub(crate) cut: usize,
+    /// Answers of first runs.
+    pub(crate) executed: usize,
+    pub(crate) keys: usize,
+    pub(crate) replayed: usize,
+    pub(crate) requests: usize,
+    /// What must not have happened, in words; empty if all is well.
+    pub(crate) wrong: Vec<String>,
+}
+
+impl Seen {
+    /// Of what came back.
+    pub(crate) fn of(answer: std::io::Result<Answer>) -> Self {
+        let Ok(answer) = answer else { return Self::Nothing };
+        match (answer.status, answer.problem().as_deref()) {
+            (201, None) => {
+                let kept = ["content-type", "content-length", "location", "x-effect"];
+                let fields = kept
+                    .iter()
+                    .flat_map(|name| answer.fields.all(name).map(|value| (*name, value)))
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect();
+                let replayed = answer.replayed();
+                let content = Content { body: answer.body, fields, status: answer.status };
+                Self::Answer { content, replayed }
+            }
+            (409, Some("in-progress")) => Self::Busy,
+            (409 | 502 | 504, Some("outcome-unknown")) => Self::Doubt,
+            (502, Some("upstream-unreachable")) | (503, Some(_)) => Self::NotRun,
+            (status, problem) => Self::Strange(format!("{status} {problem:?} {}", answer.text())),
+        }
+    }
+}
+
+/// Judges: `arrivals` counts the upstream's effects per key, `last` is what each key showed at the
+/// very end, with nothing killed any more.
+pub(crate) fn judge(
+    events: &[Event],
+    arrivals: &BTreeMap<String, usize>,
+    last: &[Event],
+) -> Verdict {
+    let mut verdict = Verdict { requests: events.len(), ..Verdict::default() };
+    let mut by_key: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
+    for event in events.iter().chain(last) {
+        by_key.entry(&event.key).or_default().push(event);
+    }
+    verdict.keys = by_key.len();
+    for (key, count) in arrivals {
+        if *count > 1 {
+            verdict.wrong.push(format!("{key} was executed {count} times"));
+        }
+        if !by_key.contains_key(key.as_str()) {
+            verdict.wrong.push(format!("{key} was executed and nobody sent it"));
+        }
+    }
+    for (key, events) in &by_key {
+        let runs = arrivals.get(*key).copied().unwrap_or(0);
+        judge_key(key, events, runs, &mut verdict);
+    }
+    for event in last {
+        match &event.seen {
+            Seen::Answer { .. } => {}
+            Seen::Doubt => verdict.doubts += 1,
+            other => verdict.wrong.push(format!("{} is wedged: {other:?}", event.key)),
+        }
+    }
+    verdict
+}
+
+fn judge_key(key: &str, events: &[&Event], runs: usize, verdict: &mut Verdict) {
+    let mut first: Option<(&Event, &Content)> = None;
+    let mut executed = 0;
+    for event in events {
+        match &event.seen {
+            Seen::Answer { content, replayed } => {
+                executed += usize::from(!replayed);
+                verdict.replayed += usize::from(*replayed);
+                if runs == 0 {
+                    verdict.wrong.push(format!("{key} was answered and never executed"));
+                }
+                match first {
+                    Some((_, known)) if known != content => {
+                        verdict.wrong.push(format!("{key} has two answers"));
+                    }
+                    Some((known, _)) if known.end <= event.end => {}
+                    _ => first = Some((event, content)),
+                }
+            }
+            Seen::Busy | Seen::Doubt | Seen::NotRun => {}
+            Seen::Nothing => verdict.cut += 1,
+            Seen::Strange(what) => verdict.wrong.push(format!("{key} got {what}")),
+        }
+    }
+    verdict.executed += executed;
+    if executed > 1 {
+        verdict.wrong.push(format!("{key} had {executed} first answers"));
+    }
+    let Some((known, _)) = first else { return };
+    verdict.answered += 1;
+    for event in events.iter().filter(|event| event.start > known.end) {
+        if matches!(event.seen, Seen::Busy | Seen::Doubt) {
+            verdict.wrong.push(format!("{key} lost its answer: then {:?}", event.seen));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(key: &str, start: u64, seen: Seen) -> Event {
+        Event { end: start + 1, key: key.into(), seen, start }
+    }
+
+    fn answer(body: &str, replayed: bool) -> Seen {
+        let content = Content { body: body.into(), fields: Vec::new(), status: 201 };
+        Seen::Answer { content, replayed }
+    }
+
+    fn judged(events: &[Event], runs: usize, last: Seen) -> Vec<String> {
+        let arrivals = BTreeMap::from([("a".to_owned(), runs)]);
+        judge(events, &arrivals, &[event("a", 90, last)]).wrong
+    }
+
+    #[test]
+    fn a_sound_history_is_accepted_and_counted() {
+        let events = [
+            event("a", 0, Seen::Nothing),
+            event("a", 2, Seen::Busy),
+            event("a", 4, answer("one", false)),
+            event("a", 6, Seen::Nothing),
+            event("b", 8, Seen::Nothing),
+        ];
+        let arrivals = BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 1)]);
+        let last = [event("a", 90, answer("one", true)), event("b", 92, Seen::Doubt)];
+        let verdict = judge(&events, &arrivals, &last);
+        let expected = Verdict {
+            answered: 1,
+            cut: 3,
+            doubts: 1,
+            executed: 1,
+            keys: 2,
+            replayed: 1,
+            requests: 5,
+            wrong: Vec::new(),
+        };
+        assert_eq!(verdict, expected);
+    }
+
+    #[test]
+    fn a_second_execution_is_caught() {
+        assert_eq!(judged(&[], 2, answer("one", true)), ["a was executed 2 times"]);
+        let twice = [event("a", 0, answer("one", false)), event("a", 4, answer("one", false))];
+        assert_eq!(judged(&twice, 1, answer("one", true)), ["a had 2 first answers"]);
+    }
+
+    #[test]
+    fn a_lost_or_changed_answer_is_caught() {
+        let seen = [event("a", 0, answer("one", false))];
+        assert_eq!(judged(&seen, 1, Seen::Doubt), ["a lost its answer: then Doubt"]);
+        assert_eq!(judged(&seen, 1, answer("other", true)), ["a has two answers"]);
+        assert_eq!(judged(&seen, 0, answer("one", true)).len(), 2, "answered, never executed");
+    }
+
+    #[test]
+    fn a_wedged_key_and_a_strange_answer_are_caught() {
+        assert_eq!(judged(&[], 1, Seen::Busy), ["a is wedged: Busy"]);
+        let strange = [event("a", 0, Seen::Strange("500".into()))];
+        assert_eq!(judged(&strange, 1, Seen::Doubt), ["a got 500"]);
+    }
+}

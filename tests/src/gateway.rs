@@ -1,0 +1,358 @@
+//! The gateway as a process of its own.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::{STUCK, binary};
+
+/// What a gateway is started with. It may be started again and again on the same folder.
+#[derive(Debug)]
+pub struct Settings {
+    config: String,
+    environment: Vec<(String, String)>,
+    flags: Vec<String>,
+    folder: TempDir,
+    listen: String,
+    store: Option<String>,
+    upstream: String,
+}
+
+impl Settings {
+    /// In front of `upstream`, with a file store in a folder of its own.
+    ///
+    /// # Panics
+    /// When no temporary folder can be made.
+    #[must_use]
+    pub fn new(upstream: &str) -> Self {
+        Self {
+            config: String::new(),
+            environment: Vec::new(),
+            flags: Vec::new(),
+            folder: tempfile::tempdir().expect("a temporary folder can be made"),
+            listen: "127.0.0.1:0".into(),
+            store: None,
+            upstream: upstream.into(),
+        }
+    }
+
+    /// With these lines in its file of settings.
+    #[must_use]
+    pub fn config(mut self, lines: &str) -> Self {
+        self.config.push_str(lines);
+        self.config.push('\n');
+        self
+    }
+
+    /// With one more flag and its value.
+    #[must_use]
+    pub fn flag(mut self, name: &str, value: &str) -> Self {
+        self.flags.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// With one more environment variable.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Listening there.
+    #[must_use]
+    pub fn listen(mut self, address: &str) -> Self {
+        self.listen = address.into();
+        self
+    }
+
+    /// With another store than its own folder.
+    #[must_use]
+    pub fn store(mut self, store: &str) -> Self {
+        self.store = Some(store.into());
+        self
+    }
+
+    /// Where the file store lies.
+    #[must_use]
+    pub fn store_folder(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    /// A folder for what a test wants to keep beside the store.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts it and waits until it listens.
+    ///
+    /// # Panics
+    /// When it does not come up; with what it said.
+    #[must_use]
+    pub fn start(&self) -> Gateway {
+        let mut gateway = self.spawn();
+        let deadline = Instant::now() + STUCK;
+        while gateway.address.wait(Duration::from_millis(100)).is_none() {
+            let hopeless = !gateway.runs() || Instant::now() > deadline;
+            assert!(!hopeless, "the gateway does not come up: {}", gateway.said());
+        }
+        gateway
+    }
+
+    /// Starts it where it must not come up, and waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end.
+    #[must_use]
+    pub fn fail(&self) -> Ended {
+        self.spawn().ended()
+    }
+
+    /// Starts it and kills it after `life`, whether or not it has come up.
+    pub fn start_and_kill(&self, life: Duration) {
+        let gateway = self.spawn();
+        thread::sleep(life);
+        gateway.kill();
+    }
+
+    fn spawn(&self) -> Gateway {
+        let own = format!("file:{}", self.store_folder().display());
+        let file = self.folder.path().join("hapax.toml");
+        fs::write(&file, &self.config).expect("the file of settings can be written");
+        let mut command = Command::new(binary());
+        command.arg("serve").args(["--upstream", &self.upstream, "--listen", &self.listen]);
+        command.args(["--admin", "127.0.0.1:0", "--store", self.store.as_deref().unwrap_or(&own)]);
+        command.arg("--config").arg(&file).args(&self.flags);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        Gateway::spawn(command)
+    }
+}
+
+/// A running gateway; dropping it kills it.
+#[derive(Debug)]
+pub struct Gateway {
+    address: Arc<Told>,
+    admin: Arc<Told>,
+    child: Child,
+    errors: Arc<Mutex<String>>,
+    lines: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// How a gateway ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The exit code, if no signal ended it.
+    pub code: Option<i32>,
+    /// Standard error.
+    pub errors: String,
+    /// Standard output.
+    pub output: String,
+}
+
+/// An address that the process tells in its own time.
+#[derive(Debug, Default)]
+struct Told {
+    address: Mutex<Option<SocketAddr>>,
+    told: Condvar,
+}
+
+impl Gateway {
+    /// Runs any command of the program, as `hapax keys`.
+    ///
+    /// # Panics
+    /// When it does not end.
+    #[must_use]
+    pub fn command(arguments: &[&str]) -> Ended {
+        let mut command = Command::new(binary());
+        command.args(arguments);
+        Self::spawn(command).ended()
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let (address, admin) = (Arc::<Told>::default(), Arc::<Told>::default());
+        let (lines, errors) = (Arc::<Mutex<String>>::default(), Arc::<Mutex<String>>::default());
+        let output = child.stdout.take().expect("standard output is a pipe");
+        let output = {
+            let (lines, address, admin) =
+                (Arc::clone(&lines), Arc::clone(&address), Arc::clone(&admin));
+            collect(output, lines, move |line| {
+                if let Some(told) = line.strip_prefix("listening on ") {
+                    address.tell(told);
+                } else if let Some(told) = line.strip_prefix("admin on ") {
+                    admin.tell(told);
+                }
+            })
+        };
+        let errors_pipe = child.stderr.take().expect("standard error is a pipe");
+        let stderr = collect(errors_pipe, Arc::clone(&errors), |_| {});
+        Self { address, admin, child, errors, lines, readers: vec![output, stderr] }
+    }
+
+    /// Where clients connect.
+    ///
+    /// # Panics
+    /// When it never listened.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address.wait(STUCK).expect("the gateway listens")
+    }
+
+    /// Where operators connect, if it tells that in time.
+    #[must_use]
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin.wait(Duration::from_secs(2))
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// kill -9, at once.
+    ///
+    /// # Panics
+    /// When it cannot be killed.
+    pub fn kill(mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a killed child ends");
+    }
+
+    /// Stops it as if the machine were suspended.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Asks it to drain and end.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end within [`STUCK`].
+    #[must_use]
+    pub fn ended(mut self) -> Ended {
+        let status = self.wait().unwrap_or_else(|| panic!("it does not end: {}", self.said()));
+        for reader in self.readers.drain(..) {
+            let _panicked = reader.join();
+        }
+        Ended { code: status.code(), errors: text(&self.errors), output: text(&self.lines) }
+    }
+
+    /// Whether it runs.
+    pub fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// What it wrote on standard error so far.
+    #[must_use]
+    pub fn errors(&self) -> String {
+        text(&self.errors)
+    }
+
+    /// What it wrote on standard output so far.
+    #[must_use]
+    pub fn output(&self) -> String {
+        text(&self.lines)
+    }
+
+    /// The memory it holds now, in KiB.
+    ///
+    /// # Panics
+    /// When the system does not tell.
+    #[must_use]
+    pub fn resident_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(path).expect("a running process has a status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = line.expect("a process has memory");
+        line.trim().trim_end_matches(" kB").parse().expect("memory is a number")
+    }
+
+    fn said(&self) -> String {
+        let mut said = String::new();
+        let _infallible = write!(said, "{}\n{}", text(&self.lines), text(&self.errors));
+        said
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.expect("a child has a process id");
+        kill_process(pid, signal).expect("a child can be signalled");
+    }
+
+    fn wait(&mut self) -> Option<ExitStatus> {
+        let deadline = Instant::now() + STUCK;
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(status);
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        None
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It has ended already, or it is not to outlive its test.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+impl Told {
+    /// Takes the first URL of a line.
+    fn tell(&self, line: &str) {
+        let url = line.split_whitespace().next().unwrap_or_default();
+        let place = url.split_once("://").map_or(url, |(_, place)| place);
+        if let Ok(address) = place.trim_end_matches('/').parse() {
+            *self.address.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
+            self.told.notify_all();
+        }
+    }
+
+    fn wait(&self, limit: Duration) -> Option<SocketAddr> {
+        let address = self.address.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.told.wait_timeout_while(address, limit, |address| address.is_none());
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+fn collect(
+    pipe: impl Read + Send + 'static,
+    into: Arc<Mutex<String>>,
+    hear: impl Fn(&str) + Send + 'static,
+) -> JoinHandle<()> {
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            hear(&line);
+            let mut into = into.lock().unwrap_or_else(PoisonError::into_inner);
+            into.push_str(&line);
+            into.push('\n');
+        }
+    })
+}
+
+fn text(of: &Mutex<String>) -> String {
+    of.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
