@@ -143,8 +143,9 @@ impl Shared {
         let settled = self.guard.store().settle(&lease, &with, Settler::Operator);
         match self.within(settled).await? {
             Ok(()) => {
+                let record = self.after(&id, attempt, &with, seen).await?;
                 self.metrics.observe(&Event::Resolved { by: "operator", id });
-                self.after(&id, attempt, &with, seen).await.map(Settled::Done)
+                Ok(Settled::Done(record))
             }
             Err(LeaseError::Store(error)) => Err(lookup::failed(&error)),
             Err(LeaseError::Lost(LeaseLost::Expired)) => Err(Problem::no_record()),
