@@ -10,6 +10,8 @@ mod desk;
 mod find;
 #[path = "admin/health.rs"]
 mod health;
+#[path = "admin/keys.rs"]
+mod keys;
 #[path = "admin/live.rs"]
 mod live;
 #[path = "admin/purge.rs"]
