@@ -149,7 +149,8 @@ fn re_execute_after_a_kill_runs_once_more_for_ten_clients() {
         thread::sleep(Duration::from_millis(100));
         respond(stream, 201, &[], format!("run {}", arrival.number).as_bytes())
     });
-    let config = "[defaults]\nunknown = \"re-execute\"\nupstream_honours_key = true";
+    let config = "[defaults]\nunknown = \"re-execute\"\nupstream_honours_key = true\n\
+                  late_answer = \"200ms\"";
     let settings = Settings::new(&upstream.url()).config(config);
     let gateway = settings.start();
     let mut client = Connection::open(gateway.address()).unwrap();

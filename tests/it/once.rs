@@ -331,7 +331,7 @@ fn an_upstream_that_is_away_leaves_the_key_free() {
     let gateway = Settings::new(&url).start();
     for _ in 0..2 {
         let refused = Request::payment("away").answer(gateway.address());
-        assert_eq!(refused.status, 502);
+        assert_eq!(refused.status, 502, "{} {}", refused.text(), gateway.errors());
         assert_eq!(refused.problem().as_deref(), Some("upstream-unreachable"));
     }
     let upstream = Upstream::creating_at(address);

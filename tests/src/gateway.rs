@@ -21,7 +21,7 @@ pub struct Settings {
     config: String,
     environment: Vec<(String, String)>,
     flags: Vec<String>,
-    folder: TempDir,
+    folder: Arc<TempDir>,
     listen: String,
     store: Option<String>,
     upstream: String,
@@ -38,7 +38,7 @@ impl Settings {
             config: String::new(),
             environment: Vec::new(),
             flags: Vec::new(),
-            folder: tempfile::tempdir().expect("a temporary folder can be made"),
+            folder: Arc::new(tempfile::tempdir().expect("a temporary folder can be made")),
             listen: "127.0.0.1:0".into(),
             store: None,
             upstream: upstream.into(),
@@ -133,7 +133,7 @@ impl Settings {
         command.args(["--admin", "127.0.0.1:0", "--store", self.store.as_deref().unwrap_or(&own)]);
         command.arg("--config").arg(&file).args(&self.flags);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        Gateway::spawn(command)
+        Gateway::spawn(command, Some(Arc::clone(&self.folder)))
     }
 }
 
@@ -144,6 +144,8 @@ pub struct Gateway {
     admin: Arc<Told>,
     child: Child,
     errors: Arc<Mutex<String>>,
+    /// Kept for as long as the process may write there.
+    _folder: Option<Arc<TempDir>>,
     lines: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
 }
@@ -175,10 +177,10 @@ impl Gateway {
     pub fn command(arguments: &[&str]) -> Ended {
         let mut command = Command::new(binary());
         command.args(arguments);
-        Self::spawn(command).ended()
+        Self::spawn(command, None).ended()
     }
 
-    fn spawn(mut command: Command) -> Self {
+    fn spawn(mut command: Command, folder: Option<Arc<TempDir>>) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let (address, admin) = (Arc::<Told>::default(), Arc::<Told>::default());
@@ -197,7 +199,7 @@ impl Gateway {
         };
         let errors_pipe = child.stderr.take().expect("standard error is a pipe");
         let stderr = collect(errors_pipe, Arc::clone(&errors), |_| {});
-        Self { address, admin, child, errors, lines, readers: vec![output, stderr] }
+        Self { address, admin, child, errors, _folder: folder, lines, readers: vec![output, stderr] }
     }
 
     /// Where clients connect.
