@@ -172,7 +172,8 @@ fn re_execute_after_a_kill_runs_once_more_for_ten_clients() {
 /// DBT-04: without the upstream's word the setting is refused.
 #[test]
 fn re_execute_without_the_upstreams_word_is_refused() {
-    let settings = Settings::new("http://127.0.0.1:1").config("[defaults]\nunknown = \"re-execute\"");
+    let settings =
+        Settings::new("http://127.0.0.1:1").config("[defaults]\nunknown = \"re-execute\"");
     let ended = settings.fail();
     assert_eq!(ended.code, Some(78), "{}", ended.errors);
     assert!(ended.errors.contains("upstream_honours_key"), "{}", ended.errors);
@@ -189,7 +190,12 @@ fn a_probe_finishes_or_frees_what_is_unknown() {
             if arrival.start.starts_with("GET /probe") {
                 asked.fetch_add(1, Ordering::SeqCst);
                 let body = answer.lock().unwrap().clone();
-                return respond(stream, 200, &[("Content-Type", "application/json")], body.as_bytes());
+                return respond(
+                    stream,
+                    200,
+                    &[("Content-Type", "application/json")],
+                    body.as_bytes(),
+                );
             }
             // The first of each key is lost.
             match arrival.fields.first("hapax-attempt") {

@@ -168,7 +168,8 @@ fn a_request_whose_gateway_was_killed_is_held_and_never_run_again() {
 /// answer. Whatever became of it, the request does not run twice, and a seen answer stays.
 #[test]
 fn a_kill_around_the_upstreams_answer_never_runs_a_request_again() {
-    let upstream = Upstream::start(|arrival, stream| respond(stream, 201, &[], arrival.key.as_bytes()));
+    let upstream =
+        Upstream::start(|arrival, stream| respond(stream, 201, &[], arrival.key.as_bytes()));
     let settings = Settings::new(&upstream.url());
     for wait in [0, 100, 300, 1_000, 3_000] {
         let key = format!("around-{wait}");
@@ -215,7 +216,8 @@ fn a_client_that_hangs_up_after_its_request_cancels_nothing() {
 fn a_client_that_hangs_up_inside_its_body_leaves_the_key_free() {
     let upstream = Upstream::creating();
     let gateway = Settings::new(&upstream.url()).start();
-    let chunked = Request::payment("half").field("Transfer-Encoding", "chunked").body(b"5\r\n{\"am");
+    let chunked =
+        Request::payment("half").field("Transfer-Encoding", "chunked").body(b"5\r\n{\"am");
     let counted = Request::payment("half").field("Content-Length", "100");
     for half in [chunked, counted] {
         let client = Connection::open(gateway.address()).unwrap();

@@ -61,7 +61,8 @@ fn a_foreign_folder_or_another_secret_ends_with_78() {
     let gateway = settings.start();
     assert_eq!(Request::payment("kept").answer(gateway.address()).status, 201);
     gateway.kill();
-    let settings = settings.variable("HAPAX_SECRET", "another-secret-than-the-one-it-has-0123456789");
+    let settings =
+        settings.variable("HAPAX_SECRET", "another-secret-than-the-one-it-has-0123456789");
     let ended = settings.fail();
     assert_eq!(ended.code, Some(78), "{}", ended.errors);
     assert_sentence(&ended.errors, &["secret"]);

@@ -199,7 +199,15 @@ impl Gateway {
         };
         let errors_pipe = child.stderr.take().expect("standard error is a pipe");
         let stderr = collect(errors_pipe, Arc::clone(&errors), |_| {});
-        Self { address, admin, child, errors, _folder: folder, lines, readers: vec![output, stderr] }
+        Self {
+            address,
+            admin,
+            child,
+            errors,
+            _folder: folder,
+            lines,
+            readers: vec![output, stderr],
+        }
     }
 
     /// Where clients connect.

@@ -52,7 +52,11 @@ impl Framing {
         }
         let Some(length) = fields.first("content-length") else { return Ok(None) };
         let length = length.trim().parse().map_err(|_| broken("a length that is no number"))?;
-        if length > BODY_BYTES_MAX { Err(broken("a body without bounds")) } else { Ok(Some(Self::Length(length))) }
+        if length > BODY_BYTES_MAX {
+            Err(broken("a body without bounds"))
+        } else {
+            Ok(Some(Self::Length(length)))
+        }
     }
 }
 

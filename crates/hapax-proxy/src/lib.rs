@@ -5,6 +5,7 @@ pub mod assemble;
 pub mod audit;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod forward;
 pub mod gateway;
 pub mod jwt;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use hapax_proxy::cli::{self, Command, KeysArgs, exit};
 use hapax_proxy::config::{Config, LogFormat};
-use hapax_proxy::{keys, serve};
+use hapax_proxy::{demo, keys, serve};
 
 fn main() -> ExitCode {
     let cli = match cli::parse(std::env::args_os()) {
@@ -30,7 +30,8 @@ fn main() -> ExitCode {
             Err(errors) => refuse(&errors, exit::CONFIG),
         },
         Command::Keys(arguments) => ask(arguments, &environment),
-        Command::Demo(_) | Command::Migrate(_) => {
+        Command::Demo(arguments) => on_runtime(demo::run(arguments)),
+        Command::Migrate(_) => {
             refuse(&"this build does not hold this command", exit::USAGE)
         }
     }

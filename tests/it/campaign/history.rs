@@ -46,10 +46,12 @@ pub(crate) struct Content {
 pub(crate) struct Verdict {
     /// Keys whose answer a client saw.
     pub(crate) answered: usize,
-    /// Keys whose last answer was that the outcome is unknown.
-    pub(crate) doubts: usize,
     /// Requests that brought no complete answer.
     pub(crate) cut: usize,
+    /// Keys whose last answer was that the outcome is unknown.
+    pub(crate) doubts: usize,
+    /// What happened at the upstream.
+    pub(crate) effects: usize,
     /// Answers of first runs.
     pub(crate) executed: usize,
     pub(crate) keys: usize,
@@ -57,6 +59,22 @@ pub(crate) struct Verdict {
     pub(crate) requests: usize,
     /// What must not have happened, in words; empty if all is well.
     pub(crate) wrong: Vec<String>,
+}
+
+impl Verdict {
+    pub(crate) fn add(&mut self, other: Self) {
+        let Self { answered, cut, doubts, effects, executed, keys, replayed, requests, wrong } =
+            other;
+        self.answered += answered;
+        self.cut += cut;
+        self.doubts += doubts;
+        self.effects += effects;
+        self.executed += executed;
+        self.keys += keys;
+        self.replayed += replayed;
+        self.requests += requests;
+        self.wrong.extend(wrong);
+    }
 }
 
 impl Seen {
@@ -90,7 +108,8 @@ pub(crate) fn judge(
     arrivals: &BTreeMap<String, usize>,
     last: &[Event],
 ) -> Verdict {
-    let mut verdict = Verdict { requests: events.len(), ..Verdict::default() };
+    let mut verdict =
+        Verdict { effects: arrivals.values().sum(), requests: events.len(), ..Verdict::default() };
     let mut by_key: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
     for event in events.iter().chain(last) {
         by_key.entry(&event.key).or_default().push(event);
@@ -189,6 +208,7 @@ mod tests {
             answered: 1,
             cut: 3,
             doubts: 1,
+            effects: 2,
             executed: 1,
             keys: 2,
             replayed: 1,
