@@ -141,7 +141,12 @@ impl Inner {
         }
     }
 
-    fn without_store(self: &Arc<Self>, intent: &Intent, claim: &Claim, error: &StoreError) -> Asked {
+    fn without_store(
+        self: &Arc<Self>,
+        intent: &Intent,
+        claim: &Claim,
+        error: &StoreError,
+    ) -> Asked {
         tracing::warn!(record = %intent.id, %error, "failed to claim");
         if error.effect() == Effect::Unknown {
             self.release_later(intent, claim);
@@ -176,7 +181,7 @@ impl Inner {
 }
 
 impl Intent {
-    fn claim(&self) -> Claim {
+    pub(super) fn claim(&self) -> Claim {
         Claim {
             attempt: AttemptId::random(),
             fingerprint: self.fingerprint,

@@ -25,7 +25,12 @@ struct Held {
 }
 
 impl Attempt {
-    pub(super) fn new(inner: &Arc<Inner>, intent: &Intent, lease: Lease, asked_at: Duration) -> Self {
+    pub(super) fn new(
+        inner: &Arc<Inner>,
+        intent: &Intent,
+        lease: Lease,
+        asked_at: Duration,
+    ) -> Self {
         Self(Arc::new(Held {
             confirmed_at: AtomicU64::new(micros(asked_at)),
             inner: Some(Arc::clone(inner)),
@@ -128,4 +133,3 @@ impl std::fmt::Debug for Attempt {
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
-

@@ -98,8 +98,10 @@ impl Flights {
         if self.count() >= self.0.in_flight_max || of_scope >= self.0.per_scope_max {
             return Boarding::Full;
         }
-        let flight =
-            Arc::new(Flight { followers: AtomicU32::new(0), stage: watch::Sender::new(Stage::Asking) });
+        let flight = Arc::new(Flight {
+            followers: AtomicU32::new(0),
+            stage: watch::Sender::new(Stage::Asking),
+        });
         shard.by_intent.insert(key, Arc::clone(&flight));
         shard.by_scope.insert(scope, of_scope + 1);
         self.0.count.fetch_add(1, Ordering::Relaxed);
@@ -115,6 +117,17 @@ impl Flights {
             }
             landed.await;
         }
+    }
+}
+
+#[cfg(test)]
+impl Flights {
+    /// Whether the registry remembers nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.shards.iter().all(|shard| {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.by_intent.is_empty() && shard.by_scope.is_empty()
+        })
     }
 }
 

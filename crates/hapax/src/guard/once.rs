@@ -114,9 +114,7 @@ impl Guard {
             Verdict::Ran(ran) => value(&ran.outcome, true, why),
             Verdict::Waited(ran) => value(&ran.outcome, false, why),
             Verdict::Replayed(replay) => match &*replay.kept {
-                Kept::Response(response) => {
-                    Ok(Once { ran: false, value: response.body.clone() })
-                }
+                Kept::Response(response) => Ok(Once { ran: false, value: response.body.clone() }),
                 Kept::NotRetained { .. } => Err(OnceError::Unknown),
             },
             Verdict::StoreFailed { .. } => Err(OnceError::Store),
@@ -124,11 +122,7 @@ impl Guard {
     }
 }
 
-fn value(
-    outcome: &Outcome,
-    ran: bool,
-    why: impl FnOnce() -> String,
-) -> Result<Once, OnceError> {
+fn value(outcome: &Outcome, ran: bool, why: impl FnOnce() -> String) -> Result<Once, OnceError> {
     match outcome {
         Outcome::Answered { response, .. } | Outcome::Settled { response } => {
             Ok(Once { ran, value: response.body.clone() })

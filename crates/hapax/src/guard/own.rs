@@ -50,9 +50,8 @@ impl Inner {
         let handed = attempt.clone();
         // Called inside the future, so that a panic before its first await is caught as well.
         let effect = AssertUnwindSafe(async move { effect(handed).await }).catch_unwind();
-        let mut effect = pin!(effect.map(|ended| {
-            ended.unwrap_or(Outcome::Unknown(Cause::Panicked))
-        }));
+        let mut effect =
+            pin!(effect.map(|ended| { ended.unwrap_or(Outcome::Unknown(Cause::Panicked)) }));
         let mut renewals = pin!(self.keep(&attempt, &lease));
         let policy = &intent.policy;
 
@@ -91,9 +90,8 @@ impl Inner {
         }
         let told = Verdict::Ran(ran(intent, &lease, outcome, false));
         seat.tell(told.clone(), policy.doubts_late());
-        let late = async {
-            if listens_on { Some(effect.await) } else { std::future::pending().await }
-        };
+        let late =
+            async { if listens_on { Some(effect.await) } else { std::future::pending().await } };
         let late = tokio::select! {
             biased;
             outcome = late => outcome,

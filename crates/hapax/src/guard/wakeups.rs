@@ -34,8 +34,7 @@ impl Inner {
     /// Starts to listen for `id`; the first call starts to read the store's hints.
     pub(super) fn listen(&self, id: RecordId) -> Listener {
         let hinted = *self.wakeups.hinted.get_or_init(|| self.spawn_reader());
-        let mut listeners =
-            self.wakeups.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listeners = self.wakeups.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         let heard = listeners.get(&id).and_then(Weak::upgrade).unwrap_or_else(|| {
             let heard = Arc::new(Notify::new());
             listeners.insert(id, Arc::downgrade(&heard));
@@ -54,13 +53,22 @@ impl Inner {
             while let Some(id) = hints.next().await {
                 // No guard is left to hear.
                 let Some(listeners) = listeners.upgrade() else { return };
-                let heard = listeners.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+                let heard =
+                    listeners.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
                 if let Some(heard) = heard.and_then(|heard| heard.upgrade()) {
                     heard.notify_waiters();
                 }
             }
         });
         true
+    }
+}
+
+#[cfg(test)]
+impl Wakeups {
+    /// Whether nobody is listening.
+    pub(super) fn is_empty(&self) -> bool {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 }
 
