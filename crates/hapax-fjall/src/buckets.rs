@@ -12,6 +12,7 @@ use fjall::Keyspace;
 use hapax::{Record, RecordId, StoreError, Timestamp, codec};
 
 use crate::error::read_failed;
+use crate::filter::Filter;
 use crate::schema::NEVER;
 
 /// Buckets in all, beyond which an existing later bucket takes what a new one would have.
@@ -24,6 +25,8 @@ const SPAN_MIN: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub(crate) struct Bucket {
     pub(crate) end: Timestamp,
+    /// What it may hold; `None` if it was made by an earlier process.
+    pub(crate) filter: Option<Filter>,
     pub(crate) keyspace: Keyspace,
 }
 
@@ -54,6 +57,32 @@ impl Buckets {
         *live = buckets.into();
     }
 
+    /// Says that the bucket holds the record from now on, if it keeps count of what it may hold.
+    pub(crate) fn note(&self, end: Timestamp, id: &RecordId) {
+        let live = self.live();
+        let Some(bucket) = live.iter().find(|bucket| bucket.end == end) else {
+            return;
+        };
+        let Some(filter) = &bucket.filter else {
+            return;
+        };
+        if !filter.is_full() {
+            filter.add(id);
+            return;
+        }
+        let filter = filter.grown();
+        filter.add(id);
+        let bucket = Bucket { filter: Some(filter), ..(**bucket).clone() };
+        self.replace(Arc::new(bucket));
+    }
+
+    /// Puts a bucket in the place of the one with the same end; no reader misses it meanwhile.
+    fn replace(&self, bucket: Arc<Bucket>) {
+        let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+        let with = |old: &Arc<Bucket>| if old.end == bucket.end { &bucket } else { old }.clone();
+        *live = live.iter().map(with).collect();
+    }
+
     /// Takes a bucket out of sight.
     pub(crate) fn remove(&self, end: Timestamp) -> Option<Arc<Bucket>> {
         let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
@@ -65,6 +94,9 @@ impl Buckets {
     /// The settled record with this id, from memory or disk.
     pub(crate) fn find(&self, id: &RecordId) -> Result<Option<Found>, StoreError> {
         for bucket in self.live().iter() {
+            if bucket.filter.as_ref().is_some_and(|filter| !filter.may_hold(id)) {
+                continue;
+            }
             if let Some(bytes) = bucket.keyspace.get(id.as_bytes()).map_err(read_failed)? {
                 let record = decode(*id, bytes)?;
                 return Ok(Some(Found { end: bucket.end, record }));

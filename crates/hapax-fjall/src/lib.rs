@@ -19,6 +19,7 @@
 mod buckets;
 mod clock;
 mod error;
+mod filter;
 mod folder;
 mod hint;
 mod janitor;

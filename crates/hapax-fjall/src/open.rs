@@ -239,7 +239,7 @@ fn read_buckets(
         };
         let keyspace = database.keyspace(&name, small_options).map_err(failed)?;
         if counts.contains_key(&end) {
-            buckets.insert(Bucket { end, keyspace });
+            buckets.insert(Bucket { end, filter: None, keyspace });
         } else {
             database.delete_keyspace(keyspace).map_err(failed)?;
         }

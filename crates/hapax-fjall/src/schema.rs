@@ -98,12 +98,13 @@ pub(crate) fn bucket_options() -> KeyspaceCreateOptions {
         .max_memtable_size(64 * 1024 * 1024)
 }
 
-/// Options of the two small keyspaces.
+/// Options of the two small keyspaces. What is not in tables yet is kept small enough for the
+/// processor's own memory: most of it is gone again before it is written to a table.
 pub(crate) fn small_options() -> KeyspaceCreateOptions {
     KeyspaceCreateOptions::default()
         .data_block_compression_policy(CompressionPolicy::all(CompressionType::None))
         .manual_journal_persist(true)
-        .max_memtable_size(32 * 1024 * 1024)
+        .max_memtable_size(8 * 1024 * 1024)
 }
 
 #[cfg(test)]

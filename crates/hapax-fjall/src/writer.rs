@@ -11,6 +11,7 @@ use hapax::{RecordId, Timestamp, codec};
 use crate::buckets::{Bucket, Buckets, end_for};
 use crate::clock::StoreClock;
 use crate::error::WriteFailed;
+use crate::filter::Filter;
 use crate::folder::sync_folder;
 use crate::hint::Recent;
 use crate::mailbox::{Mailbox, Ticket};
@@ -200,7 +201,8 @@ impl Writer {
                 self.shared.syncs.fetch_add(1, Ordering::Relaxed);
             }
             self.shared.turns.fetch_add(1, Ordering::Relaxed);
-            for (id, _) in moved {
+            for (id, end) in moved {
+                self.ledger.buckets.note(end, &id);
                 self.ledger.recent.note(id, turn);
             }
             self.ledger.recent.forget(turn);
@@ -349,7 +351,8 @@ impl Ledger {
         if let Some(folder) = keyspace.path().parent() {
             sync_folder(folder)?;
         }
-        self.buckets.insert(Bucket { end, keyspace: keyspace.clone() });
+        let filter = Some(Filter::default());
+        self.buckets.insert(Bucket { end, filter, keyspace: keyspace.clone() });
         Ok(keyspace)
     }
 }

@@ -1,5 +1,4 @@
 //! What the tests share: claims, settlements and options.
-#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
