@@ -31,9 +31,7 @@ fn main() -> ExitCode {
         },
         Command::Keys(arguments) => ask(arguments, &environment),
         Command::Demo(arguments) => on_runtime(demo::run(arguments)),
-        Command::Migrate(_) => {
-            refuse(&"this build does not hold this command", exit::USAGE)
-        }
+        Command::Migrate(_) => refuse(&"this build does not hold this command", exit::USAGE),
     }
 }
 
