@@ -292,7 +292,7 @@ async fn told(mut stage: watch::Receiver<Stage>) -> Verdict {
     let told = stage.wait_for(|stage| matches!(stage, Stage::Told(_) | Stage::Done(_))).await;
     match told.as_deref() {
         Ok(Stage::Told(verdict) | Stage::Done(verdict)) => verdict.clone(),
-        // The leader's task is gone without a word: the runtime is being shut down.
+        // Its seat would have told.
         Ok(Stage::Asking | Stage::Running) | Err(_) => Verdict::Ran(Ran::unknown(Cause::Drained)),
     }
 }

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
-use super::{Intent, Verdict};
+use super::{Intent, Ran, Verdict};
 use crate::fingerprint::Fingerprint;
+use crate::record::Cause;
 use crate::scope::{RecordId, SCOPE_BYTES};
 
 /// Enough that threads rarely meet, few enough to walk.
@@ -64,8 +65,9 @@ pub(super) enum Boarding {
     Leader(Seat),
 }
 
-/// The leader's seat. Leaving it, on whatever way, ends the flight.
+/// The leader's seat. Leaving it, on whatever way, ends the flight and tells everybody.
 pub(super) struct Seat {
+    end: Option<Stage>,
     flight: Arc<Flight>,
     flights: Arc<Shared>,
     intent: (RecordId, Fingerprint),
@@ -105,7 +107,7 @@ impl Flights {
         shard.by_intent.insert(key, Arc::clone(&flight));
         shard.by_scope.insert(scope, of_scope + 1);
         self.0.count.fetch_add(1, Ordering::Relaxed);
-        Boarding::Leader(Seat { flight, flights: Arc::clone(&self.0), intent: key })
+        Boarding::Leader(Seat { end: None, flight, flights: Arc::clone(&self.0), intent: key })
     }
 
     /// Waits until no flight is left.
@@ -144,6 +146,16 @@ impl Flight {
         self.stage.subscribe()
     }
 
+    /// How the flight ends when its leader leaves without a word: it panicked, or the runtime is
+    /// being shut down.
+    fn abandoned(&self) -> Stage {
+        Stage::Done(match &*self.stage.borrow() {
+            Stage::Asking => Verdict::StoreFailed { full: false },
+            Stage::Done(verdict) | Stage::Told(verdict) => verdict.clone(),
+            Stage::Running => Verdict::Ran(Ran::unknown(Cause::Drained)),
+        })
+    }
+
     /// A place among at most `waiters_max` followers, given back when dropped.
     pub(super) fn wait_place(self: &Arc<Self>, waiters_max: u32) -> Option<Place> {
         let place = Place(Arc::clone(self));
@@ -180,11 +192,9 @@ impl Seat {
         self.flight.stage.send_replace(Stage::Told(verdict));
     }
 
-    /// The flight is over. It leaves the registry first, so that nobody boards it any more.
-    pub(super) fn done(self, verdict: Verdict) {
-        let flight = Arc::clone(&self.flight);
-        drop(self);
-        flight.stage.send_replace(Stage::Done(verdict));
+    /// The flight is over.
+    pub(super) fn done(mut self, verdict: Verdict) {
+        self.end = Some(Stage::Done(verdict));
     }
 
     fn unlist(&self, shard: &mut Shard) {
@@ -197,6 +207,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        // It leaves the registry first, so that nobody boards it any more.
         let mut shard = self.flights.shard(&self.intent.0);
         self.unlist(&mut shard);
         let scope = self.intent.0.scope_head();
@@ -207,6 +218,8 @@ impl Drop for Seat {
             }
         }
         drop(shard);
+        let end = self.end.take().unwrap_or_else(|| self.flight.abandoned());
+        self.flight.stage.send_replace(end);
         if self.flights.count.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.flights.idle.notify_waiters();
         }

@@ -116,3 +116,21 @@ async fn con_07_a_stuck_key_leaves_others_alone() {
     assert_eq!(scene.run("free", secs(0), answer(200)).await, "ran 200 kept");
     assert_eq!(scene.after(), secs(0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_dies_while_asking_leaves_nobody_waiting() {
+    for concurrent in [Concurrent::Reject, Concurrent::Wait(secs(10))] {
+        let mut scene = Scene::new();
+        scene.policy.concurrent = concurrent;
+        let fault = async {
+            tokio::time::sleep(millis(10)).await;
+            panic!("a store that panics on purpose");
+        };
+        scene.plan(Operation::Claim, Fault::Delay(Box::pin(fault)));
+        let leader = scene.start("k", secs(0), answer(200)).await;
+        let follower = scene.start("k", secs(0), answer(200)).await;
+        assert_eq!(all(vec![leader, follower]).await, ["store-failed", "store-failed"]);
+        assert_eq!(scene.after(), millis(10));
+        assert_eq!((scene.runs(), scene.guard.in_flight()), (0, 0));
+    }
+}
