@@ -250,6 +250,7 @@ impl Guard {
             Concurrent::Reject => None,
             Concurrent::Wait(wait) => Some(Instant::now() + wait),
         };
+        let mut has_waited = false;
         loop {
             match self.0.flights.board(&intent) {
                 Boarding::Full => return Verdict::Overloaded,
@@ -257,10 +258,12 @@ impl Guard {
                     if let Some(verdict) = self.0.follow(&flight, &intent, deadline).await {
                         return verdict;
                     }
+                    has_waited = true;
                 }
                 Boarding::Leader(seat) => {
                     let stage = seat.subscribe();
-                    tokio::spawn(Arc::clone(&self.0).lead(intent, effect, seat, deadline));
+                    let inner = Arc::clone(&self.0);
+                    tokio::spawn(inner.lead(intent, effect, seat, deadline, has_waited));
                     return told(stage).await;
                 }
             }
@@ -289,9 +292,9 @@ impl fmt::Debug for Guard {
 
 /// Waits for what the leader's own caller is told.
 async fn told(mut stage: watch::Receiver<Stage>) -> Verdict {
-    let told = stage.wait_for(|stage| matches!(stage, Stage::Told(_) | Stage::Done(_))).await;
-    match told.as_deref() {
-        Ok(Stage::Told(verdict) | Stage::Done(verdict)) => verdict.clone(),
+    let is_told = |stage: &Stage| !matches!(stage, Stage::Asking | Stage::Running);
+    match stage.wait_for(is_told).await.as_deref() {
+        Ok(Stage::Done(verdict) | Stage::GaveUp(verdict) | Stage::Told(verdict)) => verdict.clone(),
         // Its seat would have told.
         Ok(Stage::Asking | Stage::Running) | Err(_) => Verdict::Ran(Ran::unknown(Cause::Drained)),
     }
@@ -315,11 +318,13 @@ impl Inner {
         effect: F,
         seat: Seat,
         deadline: Option<Instant>,
+        has_waited: bool,
     ) where
         F: FnOnce(Attempt) -> Fut + Send + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
-        match self.ask(&intent, deadline).await {
+        match self.ask(&intent, deadline, has_waited).await {
+            ask::Asked::GaveUp(verdict) => seat.give_up(verdict),
             ask::Asked::Granted { asked_at, lease } => {
                 let attempt = Attempt::new(&self, &intent, lease, asked_at);
                 self.own(&intent, attempt, effect, seat).await;
@@ -332,7 +337,7 @@ impl Inner {
         }
     }
 
-    /// Waits for the leader's verdict; `None`: lead yourself.
+    /// Waits for the leader's verdict; `None`: its patience was over first, so lead yourself.
     async fn follow(
         &self,
         flight: &Arc<Flight>,
@@ -350,7 +355,7 @@ impl Inner {
             Stage::Running => deadline.is_none(),
             // Until the late-answer cap is over, an operation that may run again is busy.
             Stage::Told(_) => holds || deadline.is_none(),
-            Stage::Done(_) => true,
+            Stage::Done(_) | Stage::GaveUp(_) => true,
         };
         let waited = async { stage.wait_for(over).await.map(|stage| stage.clone()) };
         let reached = match deadline {
@@ -359,7 +364,11 @@ impl Inner {
         };
         self.observer.observe(&Event::WaitTime(self.clock.elapsed().saturating_sub(started)));
         match reached {
-            Ok(Ok(Stage::Done(verdict))) => verdict.for_follower(deadline),
+            Ok(Ok(Stage::Done(verdict))) => Some(verdict.for_follower()),
+            Ok(Ok(Stage::GaveUp(verdict))) => {
+                let is_over = deadline.is_none_or(|deadline| deadline <= Instant::now());
+                is_over.then_some(verdict)
+            }
             Ok(Ok(Stage::Told(_))) if holds => Some(Verdict::Held),
             Ok(Ok(Stage::Asking | Stage::Running | Stage::Told(_))) | Err(_) => {
                 Some(Verdict::Busy { retry_after: SOON })
@@ -415,18 +424,16 @@ impl Inner {
 }
 
 impl Verdict {
-    /// The leader's verdict as its followers get it; `None`: ask again, there is time left.
-    fn for_follower(self, deadline: Option<Instant>) -> Option<Self> {
+    /// The leader's verdict as its followers get it.
+    fn for_follower(self) -> Self {
         match self {
-            Self::Ran(ran) | Self::Waited(ran) => Some(Self::Waited(ran)),
-            Self::Replayed(replay) => Some(Self::Replayed(Replay { waited: true, ..replay })),
-            // The leader's patience is over, not necessarily the follower's.
-            Self::Busy { .. } if deadline.is_some_and(|deadline| Instant::now() < deadline) => None,
+            Self::Ran(ran) | Self::Waited(ran) => Self::Waited(ran),
+            Self::Replayed(replay) => Self::Replayed(Replay { waited: true, ..replay }),
             Self::Busy { .. }
             | Self::Held
             | Self::Mismatch
             | Self::Overloaded
-            | Self::StoreFailed { .. } => Some(self),
+            | Self::StoreFailed { .. } => self,
         }
     }
 }

@@ -18,6 +18,8 @@ use crate::time::Timestamp;
 
 /// What asking led to.
 pub(super) enum Asked {
+    /// It runs elsewhere, and the caller has waited long enough.
+    GaveUp(Verdict),
     /// Run the effect.
     Granted {
         /// When the claim was sent, by the guard's clock: the lease is no younger than this.
@@ -33,11 +35,26 @@ pub(super) enum Asked {
 enum Waited {
     /// Claim again.
     Again,
+    GaveUp(Verdict),
     Verdict(Verdict),
 }
 
 impl Inner {
-    pub(super) async fn ask(self: &Arc<Self>, intent: &Intent, deadline: Option<Instant>) -> Asked {
+    /// Claims, or finds out what stands in the way. Who `has_waited` only looks at first: it came
+    /// before whatever freed the key.
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        intent: &Intent,
+        deadline: Option<Instant>,
+        has_waited: bool,
+    ) -> Asked {
+        if let (true, Some(deadline)) = (has_waited, deadline) {
+            match self.wait(intent, deadline).await {
+                Waited::Again => {}
+                Waited::GaveUp(verdict) => return Asked::GaveUp(verdict),
+                Waited::Verdict(verdict) => return Asked::Verdict(verdict),
+            }
+        }
         let mut probed = false;
         loop {
             let asked_at = self.clock.elapsed();
@@ -54,7 +71,7 @@ impl Inner {
                     probed = true;
                     match self.probe(intent, &observed).await {
                         Waited::Again => continue,
-                        Waited::Verdict(verdict) => verdict,
+                        Waited::GaveUp(verdict) | Waited::Verdict(verdict) => verdict,
                     }
                 }
                 Decision::InDoubt(_) => Verdict::Held,
@@ -63,6 +80,7 @@ impl Inner {
                     None => Verdict::Busy { retry_after },
                     Some(deadline) => match self.wait(intent, deadline).await {
                         Waited::Again => continue,
+                        Waited::GaveUp(verdict) => return Asked::GaveUp(verdict),
                         Waited::Verdict(verdict) => verdict,
                     },
                 },
@@ -100,7 +118,7 @@ impl Inner {
                 Decision::Replay(observed) => break Waited::Verdict(replay(*observed, true)),
             };
             if tokio::time::timeout_at(deadline, listener.changed()).await.is_err() {
-                break Waited::Verdict(Verdict::Busy { retry_after });
+                break Waited::GaveUp(Verdict::Busy { retry_after });
             }
         };
         self.observer.observe(&Event::WaitTime(self.clock.elapsed().saturating_sub(started)));

@@ -49,6 +49,8 @@ pub(super) enum Stage {
     Asking,
     /// It is over.
     Done(Verdict),
+    /// Its leader's patience with another node is over; that of its followers may not be.
+    GaveUp(Verdict),
     /// Its effect runs.
     Running,
     /// Its first caller has been told that the outcome is unknown; a late answer may still come.
@@ -151,7 +153,7 @@ impl Flight {
     fn abandoned(&self) -> Stage {
         Stage::Done(match &*self.stage.borrow() {
             Stage::Asking => Verdict::StoreFailed { full: false },
-            Stage::Done(verdict) | Stage::Told(verdict) => verdict.clone(),
+            Stage::Done(verdict) | Stage::GaveUp(verdict) | Stage::Told(verdict) => verdict.clone(),
             Stage::Running => Verdict::Ran(Ran::unknown(Cause::Drained)),
         })
     }
@@ -195,6 +197,11 @@ impl Seat {
     /// The flight is over.
     pub(super) fn done(mut self, verdict: Verdict) {
         self.end = Some(Stage::Done(verdict));
+    }
+
+    /// The leader's patience is over.
+    pub(super) fn give_up(mut self, verdict: Verdict) {
+        self.end = Some(Stage::GaveUp(verdict));
     }
 
     fn unlist(&self, shard: &mut Shard) {

@@ -30,6 +30,22 @@ async fn con_03_a_waiter_gets_the_replay_from_the_other_node() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn ruling_1_waiters_of_a_key_that_the_other_node_freed_are_busy_and_do_not_run() {
+    let one = Scene::new();
+    let two = one.other_node();
+    let owner = one.start("k", secs(3), answer(500)).await;
+    let mut waiters = Vec::new();
+    for _ in 0..20 {
+        waiters.push(two.start("k", secs(0), answer(200)).await);
+    }
+    let ended = all(waiters).await;
+    assert!(ended.iter().all(|words| words == "busy"), "{ended:?}");
+    assert_eq!(owner.await.unwrap(), "ran 500");
+    assert_eq!(one.runs(), 1);
+    assert_eq!(two.run("k", secs(0), answer(200)).await, "ran 200 kept");
+}
+
+#[tokio::test(start_paused = true)]
 async fn con_03_a_waiter_with_more_patience_goes_on_waiting() {
     let one = Scene::new();
     let two = one.other_node();
@@ -41,6 +57,20 @@ async fn con_03_a_waiter_with_more_patience_goes_on_waiting() {
     assert_eq!(two.after(), secs(10));
     assert_eq!(second.await.unwrap(), "replayed 201 after waiting");
     assert_eq!(owner.await.unwrap(), "ran 201 kept");
+    assert_eq!(one.runs(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ruling_1_a_waiter_that_takes_over_the_waiting_does_not_run_a_key_freed_meanwhile() {
+    let mut one = Scene::new();
+    one.policy.concurrent = Concurrent::Wait(millis(10_050));
+    let two = one.other_node();
+    let owner = one.start("k", millis(10_020), answer(500)).await;
+    let first = two.start("k", secs(0), answer(200)).await;
+    pass(secs(5)).await;
+    let second = two.start("k", secs(0), answer(200)).await;
+    assert_eq!(all(vec![first, second]).await, ["busy", "busy"]);
+    assert_eq!(owner.await.unwrap(), "ran 500");
     assert_eq!(one.runs(), 1);
 }
 
