@@ -248,7 +248,10 @@ impl Guard {
     {
         let deadline = match intent.policy.concurrent {
             Concurrent::Reject => None,
-            Concurrent::Wait(wait) => Some(Instant::now() + wait),
+            Concurrent::Wait(wait) => {
+                let now = Instant::now();
+                Some(now.checked_add(wait).unwrap_or_else(|| now + WAIT_MAX))
+            }
         };
         let mut has_waited = false;
         loop {
@@ -438,6 +441,8 @@ impl Verdict {
     }
 }
 
+/// What a wait comes to that is too long to add up.
+const WAIT_MAX: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 /// What a client is told to wait when the owner may be done at any moment.
 const SOON: Duration = Duration::from_secs(1);
 

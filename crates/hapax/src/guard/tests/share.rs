@@ -66,6 +66,15 @@ async fn con_01_waiting_ends_at_its_cap() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wait_without_end_is_no_overflow() {
+    let mut scene = Scene::new();
+    scene.policy.concurrent = Concurrent::Wait(Duration::MAX);
+    let owner = scene.start("k", secs(20), answer(200)).await;
+    let waiter = scene.start("k", secs(20), answer(200)).await;
+    assert_eq!(all(vec![owner, waiter]).await, ["ran 200 kept", "waited 200 kept"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn con_03_waiters_are_bounded_and_places_are_given_back() {
     let mut scene = Scene::new();
     scene.policy.waiters_max = 2;
