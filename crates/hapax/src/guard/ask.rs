@@ -95,6 +95,7 @@ impl Inner {
         let listener = self.listen(intent.id);
         let started = self.clock.elapsed();
         let waited = loop {
+            let changed = listener.changed();
             let observed = match self.timed("peek", self.store.peek(&intent.id)).await {
                 Ok(observed) => observed,
                 Err(error) => break Waited::Verdict(refused(&error)),
@@ -117,7 +118,7 @@ impl Inner {
                 Decision::Mismatch => break Waited::Verdict(Verdict::Mismatch),
                 Decision::Replay(observed) => break Waited::Verdict(replay(*observed, true)),
             };
-            if tokio::time::timeout_at(deadline, listener.changed()).await.is_err() {
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
                 break Waited::GaveUp(Verdict::Busy { retry_after });
             }
         };

@@ -1,7 +1,7 @@
 //! Wake-ups from other nodes: hints that a record was settled, which save polling.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -19,14 +19,23 @@ const POLL_WITHOUT_HINTS: Duration = Duration::from_millis(100);
 #[derive(Default)]
 pub(super) struct Wakeups {
     hinted: OnceLock<bool>,
-    listeners: Arc<Mutex<HashMap<RecordId, Weak<Notify>>>>,
+    listeners: Arc<Listeners>,
 }
 
-/// One waiter's ear; register before looking at the record, or a hint may pass unheard.
+#[derive(Default)]
+struct Listeners(Mutex<HashMap<RecordId, Ear>>);
+
+/// Shared by all listeners for one record; gone with the last of them.
+struct Ear {
+    heard: Arc<Notify>,
+    listeners: usize,
+}
+
+/// One waiter.
 pub(super) struct Listener {
     heard: Arc<Notify>,
     id: RecordId,
-    listeners: Arc<Mutex<HashMap<RecordId, Weak<Notify>>>>,
+    listeners: Arc<Listeners>,
     poll: Duration,
 }
 
@@ -34,12 +43,7 @@ impl Inner {
     /// Starts to listen for `id`; the first call starts to read the store's hints.
     pub(super) fn listen(&self, id: RecordId) -> Listener {
         let hinted = *self.wakeups.hinted.get_or_init(|| self.spawn_reader());
-        let mut listeners = self.wakeups.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        let heard = listeners.get(&id).and_then(Weak::upgrade).unwrap_or_else(|| {
-            let heard = Arc::new(Notify::new());
-            listeners.insert(id, Arc::downgrade(&heard));
-            heard
-        });
+        let heard = self.wakeups.listeners.add(id);
         let poll = if hinted { POLL_WITH_HINTS } else { POLL_WITHOUT_HINTS };
         Listener { heard, id, listeners: Arc::clone(&self.wakeups.listeners), poll }
     }
@@ -53,14 +57,39 @@ impl Inner {
             while let Some(id) = hints.next().await {
                 // No guard is left to hear.
                 let Some(listeners) = listeners.upgrade() else { return };
-                let heard =
-                    listeners.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
-                if let Some(heard) = heard.and_then(|heard| heard.upgrade()) {
-                    heard.notify_waiters();
-                }
+                listeners.wake(&id);
             }
         });
         true
+    }
+}
+
+impl Listeners {
+    fn add(&self, id: RecordId) -> Arc<Notify> {
+        let mut ears = self.ears();
+        let ear = ears.entry(id).or_insert_with(|| Ear { heard: Arc::default(), listeners: 0 });
+        ear.listeners += 1;
+        Arc::clone(&ear.heard)
+    }
+
+    fn wake(&self, id: &RecordId) {
+        if let Some(ear) = self.ears().get(id) {
+            ear.heard.notify_waiters();
+        }
+    }
+
+    fn remove(&self, id: &RecordId) {
+        let mut ears = self.ears();
+        if let Some(ear) = ears.get_mut(id) {
+            ear.listeners -= 1;
+            if ear.listeners == 0 {
+                ears.remove(id);
+            }
+        }
+    }
+
+    fn ears(&self) -> MutexGuard<'_, HashMap<RecordId, Ear>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -68,22 +97,23 @@ impl Inner {
 impl Wakeups {
     /// Whether nobody is listening.
     pub(super) fn is_empty(&self) -> bool {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.listeners.ears().is_empty()
     }
 }
 
 impl Listener {
-    /// Waits for a hint, at most until it is time to look anyway.
-    pub(super) async fn changed(&self) {
-        let _timed_out = tokio::time::timeout(self.poll, self.heard.notified()).await;
+    /// Ends at the next hint, or when it is time to look anyway. Hints count from this call on, not
+    /// from the first poll: call it before looking, or one may pass unheard.
+    pub(super) fn changed(&self) -> impl Future<Output = ()> + '_ {
+        let heard = self.heard.notified();
+        async {
+            let _timed_out = tokio::time::timeout(self.poll, heard).await;
+        }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        if Arc::strong_count(&self.heard) == 1 {
-            listeners.remove(&self.id);
-        }
+        self.listeners.remove(&self.id);
     }
 }

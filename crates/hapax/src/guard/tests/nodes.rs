@@ -204,3 +204,27 @@ async fn con_03_a_hint_wakes_the_waiter_at_once() {
     assert_eq!(two.after(), millis(3_350));
     assert!(two.guard.0.wakeups.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn con_03_a_hint_during_the_look_is_not_lost() {
+    let one = Scene::new();
+    let (two, hinting, hint) = hinting(&one);
+    let id = intent("k", &one.policy).id;
+    let claim = intent("k", &one.policy).claim();
+    let Claimed::Granted(lease) = one.store.claim(&claim).await.unwrap() else {
+        panic!("not granted");
+    };
+    // The record is settled, and the hint comes, after the waiter has read the record and before
+    // its reader is back.
+    let (store, hint_now) = (Arc::clone(&one.store), hint.clone());
+    let meanwhile = Box::pin(async move {
+        let with = Settlement::Release { retention: Retention::Never, status: None };
+        tokio::time::sleep(millis(100)).await;
+        store.settle(&lease, &with, Settler::Owner).await.unwrap();
+        hint_now.send(id).unwrap();
+        settle_down().await;
+    });
+    *hinting.after_peek.lock().unwrap() = Some(Meanwhile(meanwhile));
+    assert_eq!(two.run("k", secs(0), answer(500)).await, "busy");
+    assert_eq!(two.after(), millis(100));
+}
