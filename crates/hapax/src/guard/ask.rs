@@ -1,8 +1,10 @@
 //! Asking: from an intent to a granted lease, or to what stands in its way.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::{Inner, Intent, Probed, Replay, SOON, Verdict};
@@ -131,13 +133,18 @@ impl Inner {
         let Some(probe) = &intent.probe else {
             return Waited::Verdict(Verdict::Held);
         };
-        // While the first call may still be answered, "not executed" could be true and not stay so.
+        // While the first call may still be answered, "not executed" could be true and not stay so;
+        // a drained owner leaves doubt behind before that.
         let cap = observed.record.claimed_at.plus(intent.policy.late_answer);
-        if matches!(observed.record.phase, Phase::InProgress { .. }) && observed.now < cap {
+        if observed.now < cap {
             let retry_after = cap.since(observed.now).clamp(SOON, SOON * 5);
             return Waited::Verdict(Verdict::Busy { retry_after });
         }
-        let with = match probe.ask().await {
+        let asked = AssertUnwindSafe(probe.ask()).catch_unwind();
+        let asked = tokio::time::timeout(intent.policy.upstream_timeout, asked).await;
+        // A probe that fails knows nothing.
+        let probed = asked.map_or(Probed::Unknown, |asked| asked.unwrap_or(Probed::Unknown));
+        let with = match probed {
             Probed::Executed(response) => Settlement::Complete {
                 kept: Kept::Response(response),
                 retention: intent.policy.retention,

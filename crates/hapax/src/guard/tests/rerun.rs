@@ -180,6 +180,19 @@ async fn dbt_05_not_executed_runs() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn dbt_05_what_the_probe_does_not_know_stays_held() {
+    for plan in [Plan::Says(&Probed::Unknown), Plan::Panics, Plan::Hangs] {
+        let probing = Probing::new(plan);
+        assert_eq!(probing.run(secs(0), lost()).await, "ran unknown lost");
+        pass(secs(61)).await;
+        assert_eq!(probing.run(secs(0), answer(200)).await, "held", "{plan:?}");
+        assert!(probing.scene.after() <= secs(91), "{plan:?}");
+        assert_eq!((probing.asked(), probing.scene.runs()), (1, 1));
+        assert_eq!(probing.scene.guard.in_flight(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn dbt_05_the_probe_is_not_asked_while_the_first_call_may_still_be_answered() {
     let probing = Probing::new(Plan::Says(&Probed::NotExecuted));
     assert_eq!(probing.run(secs(85), answer(200)).await, "ran unknown timed-out");
@@ -201,5 +214,20 @@ async fn dbt_05_the_probe_is_not_asked_of_a_dead_owner_before_the_cap() {
     assert_eq!(probing.asked(), 0);
     pass(secs(50)).await;
     assert_eq!(probing.run(secs(0), answer(200)).await, "ran 200 kept");
+    assert_eq!(probing.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dbt_05_the_probe_is_not_asked_early_when_the_owner_was_drained() {
+    let probing = Probing::new(Plan::Says(&Probed::NotExecuted));
+    let second = probing.scene.other_node();
+    let owner = probing.scene.start("k", secs(50), answer(200)).await;
+    probing.scene.guard.drain(Instant::now()).await;
+    assert_eq!(owner.await.unwrap(), "ran unknown drained");
+    // The upstream may still be at it.
+    assert_eq!(probing.run_on(&second, secs(0), answer(500)).await, "busy");
+    assert_eq!((probing.asked(), probing.scene.runs()), (0, 1));
+    pass(secs(61)).await;
+    assert_eq!(probing.run_on(&second, secs(0), answer(200)).await, "ran 200 kept");
     assert_eq!(probing.asked(), 1);
 }
