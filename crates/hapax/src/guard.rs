@@ -332,9 +332,15 @@ impl Inner {
                 let attempt = Attempt::new(&self, &intent, lease, asked_at);
                 self.own(&intent, attempt, effect, seat).await;
             }
-            ask::Asked::Open => {
-                let verdict = self.run_unprotected(&intent, effect, &seat).await;
-                seat.done(verdict);
+            ask::Asked::Open { unheard } => {
+                let outcome = self.run_unprotected(&intent, effect, &seat).await;
+                // A claim that did happen gets what happened, so that no retry repeats it.
+                if let (Some(lease), Some(with)) = (unheard, intent.policy.settlement(&outcome)) {
+                    self.settle_later(lease, with);
+                }
+                let outcome = Arc::new(outcome);
+                let ran = Ran { expires_at: None, kept: false, outcome, protected: false };
+                seat.done(Verdict::Ran(ran));
             }
             ask::Asked::Verdict(verdict) => seat.done(verdict),
         }
@@ -380,21 +386,16 @@ impl Inner {
         }
     }
 
-    async fn run_unprotected<F, Fut>(&self, intent: &Intent, effect: F, seat: &Seat) -> Verdict
+    async fn run_unprotected<F, Fut>(&self, intent: &Intent, effect: F, seat: &Seat) -> Outcome
     where
         F: FnOnce(Attempt) -> Fut + Send + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
         seat.running();
-        let running = effect(Attempt::unprotected(intent));
+        let attempt = Attempt::unprotected(intent);
+        let running = own::caught(async move { effect(attempt).await });
         let outcome = tokio::time::timeout(intent.policy.upstream_timeout, running).await;
-        let outcome = outcome.unwrap_or(Outcome::Unknown(Cause::TimedOut));
-        Verdict::Ran(Ran {
-            expires_at: None,
-            kept: false,
-            outcome: Arc::new(outcome),
-            protected: false,
-        })
+        outcome.unwrap_or(Outcome::Unknown(Cause::TimedOut))
     }
 
     async fn idle(&self) {

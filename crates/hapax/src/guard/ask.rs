@@ -29,7 +29,10 @@ pub(super) enum Asked {
         lease: Lease,
     },
     /// Run the effect unprotected: the store is not there, and the route stays open.
-    Open,
+    Open {
+        /// The lease of a claim that may have happened unheard.
+        unheard: Option<Lease>,
+    },
     /// Do not run it.
     Verdict(Verdict),
 }
@@ -174,35 +177,41 @@ impl Inner {
         error: &StoreError,
     ) -> Asked {
         tracing::warn!(record = %intent.id, %error, "failed to claim");
-        if error.effect() == Effect::Unknown {
-            self.release_later(intent, claim);
-        }
+        let unheard = (error.effect() == Effect::Unknown).then(|| claim.unheard());
         match (error, intent.policy.store_outage) {
-            (StoreError::Unavailable { .. }, StoreOutage::Open) => Asked::Open,
+            (StoreError::Unavailable { .. }, StoreOutage::Open) => Asked::Open { unheard },
             (
                 StoreError::Damaged(_)
                 | StoreError::Full
                 | StoreError::Refused(_)
                 | StoreError::Unavailable { .. },
                 StoreOutage::Closed | StoreOutage::Open,
-            ) => Asked::Verdict(refused(error)),
+            ) => {
+                // It ran nothing (ruling 11).
+                if let Some(lease) = unheard {
+                    let retention = intent.policy.retention;
+                    self.settle_later(lease, Settlement::Release { retention, status: None });
+                }
+                Asked::Verdict(refused(error))
+            }
         }
     }
+}
 
-    /// Frees a claim that may have happened unheard (ruling 11): it ran nothing.
-    fn release_later(self: &Arc<Self>, intent: &Intent, claim: &Claim) {
-        let lease = Lease {
-            attempt: claim.attempt,
+impl Claim {
+    /// The lease that this claim was granted, if it was: the attempt is all that a settlement
+    /// compares.
+    fn unheard(&self) -> Lease {
+        Lease {
+            attempt: self.attempt,
             claimed_at: Timestamp::EPOCH,
             fence: Fence::default(),
-            id: claim.id,
+            id: self.id,
             number: 0,
             progress: None,
             rerun_of: None,
             until: Timestamp::EPOCH,
-        };
-        let with = Settlement::Release { retention: intent.policy.retention, status: None };
-        self.settle_later(lease, with);
+        }
     }
 }
 

@@ -49,9 +49,7 @@ impl Inner {
         let started = self.clock.elapsed();
         let handed = attempt.clone();
         // Called inside the future, so that a panic before its first await is caught as well.
-        let effect = AssertUnwindSafe(async move { effect(handed).await }).catch_unwind();
-        let mut effect =
-            pin!(effect.map(|ended| { ended.unwrap_or(Outcome::Unknown(Cause::Panicked)) }));
+        let mut effect = pin!(caught(async move { effect(handed).await }));
         let mut renewals = pin!(self.keep(&attempt, &lease));
         let policy = &intent.policy;
 
@@ -189,6 +187,13 @@ impl Inner {
             std::future::pending::<()>().await;
         }
     }
+}
+
+/// An effect whose panic is an outcome.
+pub(super) fn caught(effect: impl Future<Output = Outcome>) -> impl Future<Output = Outcome> {
+    AssertUnwindSafe(effect)
+        .catch_unwind()
+        .map(|ended| ended.unwrap_or(Outcome::Unknown(Cause::Panicked)))
 }
 
 fn ran(intent: &Intent, lease: &Lease, outcome: Outcome, kept: bool) -> Ran {

@@ -120,6 +120,31 @@ async fn sec_06_an_open_route_runs_unprotected_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn sec_06_an_open_route_still_bounds_and_catches_its_effect() {
+    let scene = open();
+    scene.plan(Operation::Claim, Fault::Refused);
+    let slow = scene.run("k", secs(100), answer(200)).await;
+    assert_eq!(slow, "ran unknown timed-out unprotected");
+    scene.plan(Operation::Claim, Fault::Refused);
+    let verdict = scene.guard.run(intent("k", &scene.policy), |_attempt| async {
+        panic!("unprotected, on purpose");
+    });
+    assert_eq!(words(&verdict.await), "ran unknown panicked unprotected");
+    assert_eq!(scene.guard.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sec_06_a_claim_that_an_open_route_did_get_is_settled_by_what_ran() {
+    let scene = open();
+    scene.plan(Operation::Claim, Fault::After);
+    assert_eq!(scene.run("k", secs(1), answer(200)).await, "ran 200 unprotected");
+    // The record says what happened, not that nothing did.
+    pass(secs(1)).await;
+    assert_eq!(scene.run("k", secs(1), answer(500)).await, "replayed 200");
+    assert_eq!(scene.runs(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn ttl_07_a_full_store_refuses_new_keys_even_where_routes_stay_open() {
     let clock = Arc::new(RuntimeClock(Instant::now()));
     let store = Arc::new(MemoryStore::with_clock(1, Arc::clone(&clock) as Arc<dyn Clock>));
