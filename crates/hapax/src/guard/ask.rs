@@ -190,7 +190,7 @@ impl Inner {
                 // It ran nothing (ruling 11).
                 if let Some(lease) = unheard {
                     let retention = intent.policy.retention;
-                    self.settle_later(lease, Settlement::Release { retention, status: None });
+                    self.release_later(lease, Settlement::Release { retention, status: None });
                 }
                 Asked::Verdict(refused(error))
             }

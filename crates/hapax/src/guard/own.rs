@@ -22,6 +22,9 @@ const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Tries of a failed settlement: about ten minutes, then the record is left to lapse.
 const RETRIES_MAX: u32 = 120;
+/// Background work past which no more releases are taken on: settlements are bounded by what runs,
+/// but an outage turns every request into a release.
+pub(super) const RELEASES_MAX: usize = 10_000;
 
 /// Why the owner stopped listening to its effect.
 enum Heard {
@@ -152,6 +155,16 @@ impl Inner {
                 self.observer.observe(&Event::SettleFailed { error: &error, id: lease.id });
                 self.settle_later(lease.clone(), with);
             }
+        }
+    }
+
+    /// Tries a release in the background, unless there are too many: then the record lapses, which
+    /// is slower and as safe.
+    pub(super) fn release_later(self: &Arc<Self>, lease: Lease, with: Settlement) {
+        if *self.background.borrow() < RELEASES_MAX {
+            self.settle_later(lease, with);
+        } else {
+            tracing::warn!(record = %lease.id, "failed to release: too many releases wait already");
         }
     }
 
