@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::admin::{self, AdminState};
 use crate::assemble::{self, AssembleError, Opened};
 use crate::audit::AuditLog;
-use crate::config::{AuthoritySource, Config, PrincipalSource, StoreConfig, Threads};
+use crate::config::{Config, PrincipalSource, StoreConfig, Threads};
 use crate::gateway::{Gateway, Site};
 use crate::listen::{Core, ListenConfig, Listener, Operations, Server, TlsIdentity};
 use crate::metrics::{self, Metrics, REFRESH_PAUSE};
@@ -62,8 +62,9 @@ pub async fn start(config: Config) -> Result<Running, AssembleError> {
     let metrics = Arc::new(Metrics::new(rules.iter().map(|rules| Arc::clone(&rules.route))));
     let site = Arc::new(assemble::site(&config, &opened, &rules, Arc::clone(&metrics) as _)?);
     let ready = Arc::new(AtomicBool::new(false));
-    let state = admin_state(&config, &opened, &site, rules, Arc::clone(&metrics), &ready)?;
-    announce(&config, &opened, listener.local_addr(), admin_addr);
+    let local = listener.local_addr();
+    let state = admin_state(&config, &opened, &site, rules, Arc::clone(&metrics), &ready, local)?;
+    announce(&config, &opened, local, admin_addr);
 
     let operations: Arc<Mutex<Vec<Operations>>> = Arc::default();
     let server = serve(&config, listener, &site, &operations)?;
@@ -184,13 +185,10 @@ fn admin_state(
     rules: Vec<Rules>,
     metrics: Arc<Metrics>,
     ready: &Arc<AtomicBool>,
+    local: SocketAddr,
 ) -> Result<AdminState, AssembleError> {
-    let mut authorities = vec![config.listen.to_string()];
-    for route in &config.routes {
-        if let AuthoritySource::Fixed(name) = &route.authority {
-            authorities.push(name.clone());
-        }
-    }
+    // What a client on this machine most likely addressed; others say so when they search.
+    let authorities = vec![local.to_string(), format!("localhost:{}", local.port())];
     Ok(AdminState {
         audit: audit(config)?,
         authorities,

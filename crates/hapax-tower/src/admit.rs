@@ -3,13 +3,13 @@
 
 use std::borrow::Cow;
 
-use hapax::{Key, KeyError, Principal, Problem, Scope, Secret, Timestamp};
+use hapax::{Key, KeyError, Principal, Problem, RecordId, Scope, Secret, Timestamp};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::headers;
 use crate::issued::{IssueError, IssuedKeys};
-use crate::rules::{Authority, Identity, KeyMode, KeySource, PrincipalSource, Rules};
+use crate::rules::{Authority, Identity, KeyMode, KeySource, Mode, PrincipalSource, Rules};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -93,6 +93,30 @@ impl Rules {
         self.scope(secret, parts).map(|(scope, _anonymous)| scope).map_err(|refusal| {
             refusal.detail.map_or_else(|| refusal.problem.detail().to_owned(), Cow::into_owned)
         })
+    }
+
+    /// The record of `key`, as sent by the caller of a request with this head.
+    ///
+    /// # Errors
+    /// One sentence, where the head is ambiguous about its caller.
+    pub fn record_id(&self, secret: &Secret, parts: &Parts, key: &Key) -> Result<RecordId, String> {
+        let scope = self.caller(secret, parts)?;
+        Ok(secret.record_id_in(&scope, &self.space(), key))
+    }
+
+    /// What keeps this route's keys apart from others' of the same scope.
+    pub(crate) fn space(&self) -> Vec<u8> {
+        let mode = match self.mode {
+            Mode::Enforce => b"".as_slice(),
+            Mode::Shadow => b"shadow",
+        };
+        match &self.key_source {
+            // The client's id alone is too common a name: the route is part of it.
+            KeySource::Joined(_) => [mode, b"joined:", self.route.as_bytes()].concat(),
+            KeySource::Body(_) | KeySource::Content | KeySource::Header(_) | KeySource::Issued => {
+                mode.to_vec()
+            }
+        }
     }
 
     /// The caller's scope, and whether it is nobody's.

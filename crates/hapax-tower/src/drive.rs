@@ -19,7 +19,7 @@ use crate::answer::{VerdictExt as _, answer_of};
 use crate::body::{BoxError, Collected, RequestBody, ResponseBody, Whole, collect, next_frame};
 use crate::headers;
 use crate::layer::Shared;
-use crate::rules::{KeyMode, KeySource};
+use crate::rules::KeyMode;
 
 /// Frames of an answer past the limit that may wait for the client.
 const WITHHELD_FRAMES_MAX: usize = 16;
@@ -170,7 +170,7 @@ impl Shared {
     ) -> Intent {
         Intent {
             fingerprint: self.fingerprint(admission, parts, body),
-            id: self.record_id(admission, key, b""),
+            id: self.record_id(admission, key),
             policy: Arc::clone(&self.rules.policy),
             probe: parts.extensions.get::<Arc<dyn hapax::guard::Probe>>().cloned(),
             route: Arc::clone(&self.rules.route),
@@ -193,15 +193,8 @@ impl Shared {
         })
     }
 
-    pub(crate) fn record_id(&self, admission: &Admission, key: &Key, space: &[u8]) -> RecordId {
-        let joined = match &self.rules.key_source {
-            // The client's id alone is too common a name: the route is part of it.
-            KeySource::Joined(_) => [space, b"joined:", self.rules.route.as_bytes()].concat(),
-            KeySource::Body(_) | KeySource::Content | KeySource::Header(_) | KeySource::Issued => {
-                space.to_vec()
-            }
-        };
-        self.secret.record_id_in(&admission.scope, &joined, key)
+    pub(crate) fn record_id(&self, admission: &Admission, key: &Key) -> RecordId {
+        self.secret.record_id_in(&admission.scope, &self.rules.space(), key)
     }
 
     /// A request without a key on a route that would find it in the body.

@@ -25,9 +25,6 @@ use crate::admit::Admission;
 use crate::body::{BoxError, Gathered, RequestBody, ResponseBody, poll_inner};
 use crate::layer::Shared;
 
-/// Keeps shadow records apart from all others.
-const SPACE: &[u8] = b"shadow";
-
 /// A request body that is looked at while it passes.
 pub struct Watched<B> {
     complete: Option<oneshot::Sender<Bytes>>,
@@ -111,7 +108,7 @@ impl Shared {
         let Ok(key) = admission.key.find(&body) else {
             return self.answered(Answer::InvalidKey, None);
         };
-        let id = self.record_id(admission, &key, SPACE);
+        let id = self.record_id(admission, &key);
         let fingerprint = self.fingerprint(admission, head, &body);
         let policy = &self.rules.policy;
         let retention = match policy.retention {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use hapax::{Key, Principal, RecordId, Scope, Syntax};
-use hapax_tower::{Authority, Identity, KeySource, Mode, PrincipalSource, Rules};
+use hapax::{Key, RecordId, Syntax};
+use hapax_tower::{Authority, PrincipalSource, Rules};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Deserialize;
@@ -21,8 +21,6 @@ use super::{AdminState, Shared, input, view};
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// Records looked up for one search.
 const CANDIDATES_MAX: usize = 64;
-/// Where the layer keeps what it only watches.
-const SHADOW_SPACE: &[u8] = b"shadow";
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -69,10 +67,8 @@ impl AdminState {
         }
         let (mut found, mut refusal) = (BTreeSet::new(), None);
         for rules in rules {
-            match self.scopes(rules, sent) {
-                Ok(scopes) => found.extend(
-                    scopes.iter().map(|scope| self.secret.record_id_in(scope, &space(rules), &key)),
-                ),
+            match self.records(rules, sent, &key) {
+                Ok(records) => found.extend(records),
                 Err(problem) => refusal = Some(problem),
             }
             if found.len() > CANDIDATES_MAX {
@@ -85,76 +81,47 @@ impl AdminState {
         }
     }
 
-    fn scopes(&self, rules: &Rules, sent: &Sent) -> Result<Vec<Scope>, Problem> {
-        let parts = sent.parts(rules)?;
-        let caller = caller(rules, &parts, sent)?;
-        let authorities: Vec<String> = match (&rules.authority, &sent.authority) {
-            (Authority::Fixed(name), _) => vec![name.to_string()],
-            (Authority::Host, Some(host)) => vec![normal(host)],
-            (Authority::Host, None) if self.authorities.is_empty() => {
-                return Err(Problem::bad_request("Say which host was addressed: authority."));
-            }
-            (Authority::Host, None) => self.authorities.iter().map(|host| normal(host)).collect(),
+    /// The record under these rules, for each host that the caller may have addressed.
+    fn records(&self, rules: &Rules, sent: &Sent, key: &Key) -> Result<Vec<RecordId>, Problem> {
+        let hosts: Vec<&str> = match (&rules.authority, &sent.authority) {
+            (Authority::Fixed(_), _) => vec![""],
+            (Authority::Host, Some(host)) => vec![host.trim()],
+            (Authority::Host, None) => self.authorities.iter().map(String::as_str).collect(),
         };
-        Ok(authorities.iter().map(|host| self.secret.scope(caller.principal(), host)).collect())
-    }
-}
-
-/// The caller, as the layer tells callers apart.
-enum Caller<'a> {
-    Anonymous,
-    Credential { kind: &'static str, value: &'a [u8] },
-    Named { source: String, value: Vec<u8> },
-    Shared,
-}
-
-impl Caller<'_> {
-    fn principal(&self) -> Principal<'_> {
-        match self {
-            Self::Anonymous => Principal::Anonymous,
-            Self::Credential { kind, value } => Principal::Credential { kind, value },
-            Self::Named { source, value } => Principal::Named { source, value },
-            Self::Shared => Principal::Shared,
+        if hosts.is_empty() {
+            return Err(Problem::bad_request("Say which host was addressed: authority."));
         }
+        let record = |host: &&str| {
+            let parts = sent.parts(rules, host)?;
+            rules.record_id(&self.secret, &parts, key).map_err(Problem::bad_request)
+        };
+        hosts.iter().map(record).collect()
     }
-}
-
-fn caller<'a>(rules: &Rules, parts: &'a Parts, sent: &Sent) -> Result<Caller<'a>, Problem> {
-    let named = |source: String| match &sent.principal {
-        None => Caller::Anonymous,
-        Some(value) => Caller::Named { source, value: value.trim_ascii().as_bytes().to_vec() },
-    };
-    Ok(match &rules.principal {
-        PrincipalSource::Shared => Caller::Shared,
-        PrincipalSource::Authorization => {
-            let credential = |name: &HeaderName, kind| {
-                let value = parts.headers.get(name)?.as_bytes().trim_ascii();
-                (!value.is_empty()).then_some(Caller::Credential { kind, value })
-            };
-            credential(&header::AUTHORIZATION, "authorization")
-                .or_else(|| credential(&API_KEY, "x-api-key"))
-                .unwrap_or(Caller::Anonymous)
-        }
-        PrincipalSource::Header(name) => named(format!("header:{name}")),
-        PrincipalSource::Cookie(name) => named(format!("cookie:{name}")),
-        PrincipalSource::Custom(identify) => match identify.identify(parts) {
-            Ok(Identity::Anonymous) => Caller::Anonymous,
-            Ok(Identity::Named { source, value }) => Caller::Named { source, value },
-            Err(why) => {
-                return Err(Problem::bad_request(format!("The caller cannot be told: {why}.")));
-            }
-        },
-    })
 }
 
 impl Sent {
     /// The head of a request with these credentials, for whoever identifies by it.
-    fn parts(&self, rules: &Rules) -> Result<Parts, Problem> {
+    fn parts(&self, rules: &Rules, host: &str) -> Result<Parts, Problem> {
         let (mut parts, ()) = http::Request::new(()).into_parts();
+        put(&mut parts.headers, header::HOST, Some(host))?;
         put(&mut parts.headers, header::AUTHORIZATION, self.authorization.as_deref())?;
         put(&mut parts.headers, API_KEY, self.x_api_key.as_deref())?;
-        if let PrincipalSource::Header(name) = &rules.principal {
-            put(&mut parts.headers, name.clone(), self.principal.as_deref())?;
+        match (&rules.principal, &self.principal) {
+            (PrincipalSource::Header(name), Some(value)) => {
+                put(&mut parts.headers, name.clone(), Some(value))?;
+            }
+            (PrincipalSource::Cookie(name), Some(value)) => {
+                let cookie = format!("{name}={value}");
+                put(&mut parts.headers, header::COOKIE, Some(&cookie))?;
+            }
+            (
+                PrincipalSource::Authorization
+                | PrincipalSource::Cookie(_)
+                | PrincipalSource::Custom(_)
+                | PrincipalSource::Header(_)
+                | PrincipalSource::Shared,
+                _,
+            ) => {}
         }
         Ok(parts)
     }
@@ -167,25 +134,4 @@ fn put(headers: &mut HeaderMap, name: HeaderName, value: Option<&str>) -> Result
         headers.insert(name, value);
     }
     Ok(())
-}
-
-/// The space of names that the layer uses on this route.
-fn space(rules: &Rules) -> Vec<u8> {
-    let space = match rules.mode {
-        Mode::Enforce => b"".as_slice(),
-        Mode::Shadow => SHADOW_SPACE,
-    };
-    match &rules.key_source {
-        KeySource::Joined(_) => [space, b"joined:", rules.route.as_bytes()].concat(),
-        KeySource::Body(_) | KeySource::Content | KeySource::Header(_) | KeySource::Issued => {
-            space.to_vec()
-        }
-    }
-}
-
-/// A host in lower case and without a default port, as scopes carry it.
-fn normal(host: &str) -> String {
-    let host = host.trim().to_ascii_lowercase();
-    let bare = host.strip_suffix(":80").or_else(|| host.strip_suffix(":443"));
-    bare.unwrap_or(&host).to_owned()
 }

@@ -22,7 +22,7 @@ pub struct KeysArgs {
 /// What to do with records.
 #[derive(Debug, Subcommand)]
 pub enum KeysVerb {
-    /// List records, newest first
+    /// List records, in the order of their ids
     List(ListArgs),
     /// Show one record
     Show(ShowArgs),
