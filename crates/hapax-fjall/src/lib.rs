@@ -24,6 +24,7 @@ mod folder;
 mod hint;
 mod janitor;
 mod journal;
+mod ledger;
 mod list;
 mod mailbox;
 mod open;

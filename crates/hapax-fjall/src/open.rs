@@ -17,13 +17,14 @@ use crate::folder::{Folder, Label, sync_folder};
 use crate::hint::Recent;
 use crate::janitor;
 use crate::journal::{self, JournalError};
+use crate::ledger::Ledger;
 use crate::open_records::OpenRecords;
 use crate::options::FileOptions;
 use crate::schema::{
     META, OPEN, TURN, TurnMark, bucket_end, bucket_name, count_end, small_options,
 };
 use crate::store::FileStore;
-use crate::writer::{Ledger, Shared, Writer};
+use crate::writer::{Shared, Writer};
 
 /// Journals on disk at most, in bytes: what has to be read again after a crash.
 const JOURNALS_BYTES_MAX: u64 = 256 * 1024 * 1024;

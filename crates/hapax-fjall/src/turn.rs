@@ -15,10 +15,10 @@ use hapax::{
 use crate::buckets::decode;
 use crate::error::read_failed;
 use crate::hint::Hint;
+use crate::ledger::Ledger;
 use crate::open_records::{IdMap, Open};
 use crate::operation::{Operation, Reply};
 use crate::options::Durability;
-use crate::writer::Ledger;
 
 /// Settled records that one sweep looks at one by one, in buckets that have not ended yet.
 const LOOKS_PER_SWEEP: usize = 256;

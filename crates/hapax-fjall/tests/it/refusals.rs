@@ -102,26 +102,34 @@ fn ruling_8_a_secret_is_made_once_and_kept() {
 async fn missing_files_are_damage_and_never_an_empty_store() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path(), 5).await;
-    let journal = |folder: &Path| crate::support::journals(&folder.join("data")).pop().unwrap();
-    let spoil: [(&str, &dyn Fn(&Path)); 7] = [
-        ("label", &|folder| fs::remove_file(folder.join("hapax-store")).unwrap()),
-        ("label's text", &|folder| fs::write(folder.join("hapax-store"), "hello").unwrap()),
-        ("data", &|folder| fs::remove_dir_all(folder.join("data")).unwrap()),
-        ("version", &|folder| fs::remove_file(folder.join("data/version")).unwrap()),
-        ("journal", &|folder| fs::remove_file(journal(folder)).unwrap()),
-        ("keyspaces", &|folder| fs::remove_dir_all(folder.join("data/keyspaces")).unwrap()),
-        ("bucket", &|folder| {
-            let newest = fs::read_dir(folder.join("data/keyspaces")).unwrap();
-            let newest = newest.map(|entry| entry.unwrap().path()).max().unwrap();
-            fs::remove_dir_all(newest).unwrap();
-        }),
-    ];
-    for (what, spoil) in spoil {
+    for what in ["label", "text", "data", "version", "journal", "keyspaces", "bucket"] {
         let copy = copy_folder(dir.path());
-        spoil(copy.path());
+        spoil(copy.path(), what);
         let refused = error(copy.path(), FileOptions::default());
         assert!(matches!(refused, OpenError::Damaged { .. }), "{what}: {refused}");
         assert!(refused.to_string().contains("is damaged"), "{what}: {refused}");
+    }
+}
+
+fn spoil(folder: &Path, what: &str) {
+    let data = folder.join("data");
+    match what {
+        "bucket" => {
+            let keyspaces = fs::read_dir(data.join("keyspaces")).unwrap();
+            let newest = keyspaces.map(|entry| entry.unwrap().path()).max().unwrap();
+            fs::remove_dir_all(newest).unwrap();
+        }
+        "data" => fs::remove_dir_all(data).unwrap(),
+        "journal" => {
+            crate::support::journals(&data)
+                .iter()
+                .for_each(|journal| fs::remove_file(journal).unwrap());
+        }
+        "keyspaces" => fs::remove_dir_all(data.join("keyspaces")).unwrap(),
+        "label" => fs::remove_file(folder.join("hapax-store")).unwrap(),
+        "text" => fs::write(folder.join("hapax-store"), "hello").unwrap(),
+        "version" => fs::remove_file(data.join("version")).unwrap(),
+        other => panic!("{other}"),
     }
 }
 
