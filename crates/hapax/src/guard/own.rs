@@ -112,8 +112,9 @@ impl Inner {
             return;
         };
         let kept = matches!(with, Settlement::Complete { .. });
-        self.settle(&lease, with).await;
-        self.observer.observe(&Event::Resolved { by: "late-answer", id: lease.id });
+        if self.settle(&lease, with).await {
+            self.observer.observe(&Event::Resolved { by: "late-answer", id: lease.id });
+        }
         seat.done(Verdict::Ran(ran(intent, &lease, outcome, kept)));
     }
 
@@ -140,20 +141,22 @@ impl Inner {
     }
 
     /// Settles, or sees to it that it is tried again: the caller gets its answer either way
-    /// (ruling 12).
-    async fn settle(self: &Arc<Self>, lease: &Lease, with: Settlement) {
+    /// (ruling 12). Answers whether the lease was still good, as far as anybody knows.
+    async fn settle(self: &Arc<Self>, lease: &Lease, with: Settlement) -> bool {
         if let Settlement::Doubt { cause } = with {
             self.observer.observe(&Event::Unknown { cause, id: lease.id });
         }
         match self.timed("settle", self.store.settle(lease, &with, Settler::Owner)).await {
-            Ok(()) => {}
+            Ok(()) => true,
             Err(LeaseError::Lost(lost)) => {
                 tracing::warn!(record = %lease.id, %lost, "failed to settle");
                 self.observer.observe(&Event::LeaseLost { id: lease.id });
+                false
             }
             Err(LeaseError::Store(error)) => {
                 self.observer.observe(&Event::SettleFailed { error: &error, id: lease.id });
                 self.settle_later(lease.clone(), with);
+                true
             }
         }
     }

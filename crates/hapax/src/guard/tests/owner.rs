@@ -91,6 +91,25 @@ async fn fai_05_a_complete_502_is_shared_and_then_held() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn adm_03_what_an_operator_settles_as_not_executed_runs_at_once() {
+    let scene = Scene::new();
+    assert_eq!(scene.run("k", secs(50), answer(201)).await, "ran unknown timed-out");
+    let id = intent("k", &scene.policy).id;
+    let lease = scene.lease_of(scene.store.peek(&id).await.unwrap());
+    let with = Settlement::Release { retention: Retention::Never, status: None };
+    scene.store.settle(&lease, &with, Settler::Operator).await.unwrap();
+    assert_eq!(scene.run("k", secs(1), answer(202)).await, "ran 202 kept");
+    assert_eq!(scene.after(), secs(31));
+    // The first call's answer comes at last; it finds another owner's record and leaves it alone.
+    pass(secs(20)).await;
+    assert_eq!(scene.run("k", secs(0), answer(200)).await, "replayed 202");
+    assert_eq!(scene.heard.count("resolved by late-answer"), 0);
+    // At its next renewal, and when it settled.
+    assert_eq!(scene.heard.count("lease-lost"), 2);
+    assert_eq!(scene.guard.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn m10_what_the_handler_settled_itself_is_not_settled_again() {
     let scene = Scene::new();
     let store = Arc::clone(&scene.store);
