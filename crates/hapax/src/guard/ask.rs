@@ -123,7 +123,13 @@ impl Inner {
                 Decision::Mismatch => break Waited::Verdict(Verdict::Mismatch),
                 Decision::Replay(observed) => break Waited::Verdict(replay(*observed, true)),
             };
-            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+            let changed = tokio::time::timeout_at(deadline, changed);
+            let is_over = tokio::select! {
+                biased;
+                () = self.is_cut() => break Waited::Verdict(Verdict::Busy { retry_after }),
+                changed = changed => changed.is_err(),
+            };
+            if is_over {
                 break Waited::GaveUp(Verdict::Busy { retry_after });
             }
         };

@@ -56,12 +56,17 @@ impl Inner {
         let mut renewals = pin!(self.keep(&attempt, &lease));
         let policy = &intent.policy;
 
-        let heard = tokio::select! {
-            biased;
-            outcome = &mut effect => Heard::Outcome(outcome),
-            () = &mut renewals => Heard::Cut,
-            () = self.is_cut() => Heard::Cut,
-            () = tokio::time::sleep(policy.upstream_timeout) => Heard::TimedOut,
+        let heard = if self.is_cutting() {
+            // Granted too late to begin.
+            Heard::Outcome(Outcome::NotSent)
+        } else {
+            tokio::select! {
+                biased;
+                outcome = &mut effect => Heard::Outcome(outcome),
+                () = &mut renewals => Heard::Cut,
+                () = self.is_cut() => Heard::Cut,
+                () = tokio::time::sleep(policy.upstream_timeout) => Heard::TimedOut,
+            }
         };
         let took = self.clock.elapsed().saturating_sub(started);
         self.observer.observe(&Event::UpstreamTime(took));
@@ -196,7 +201,7 @@ impl Inner {
         *self.cut.borrow()
     }
 
-    async fn is_cut(&self) {
+    pub(super) async fn is_cut(&self) {
         let mut cut = self.cut.subscribe();
         if cut.wait_for(|cut| *cut).await.is_err() {
             // The sender lives as long as this guard does.

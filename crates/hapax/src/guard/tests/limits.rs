@@ -102,6 +102,29 @@ async fn dbt_10_draining_ends_although_the_store_is_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn dbt_10_a_claim_granted_after_the_cut_runs_nothing_and_is_free_again() {
+    let scene = Scene::new();
+    let slowly = Box::pin(tokio::time::sleep(secs(2)));
+    scene.plan(Operation::Claim, Fault::Delay(slowly));
+    let asking = scene.start("k", secs(1), answer(200)).await;
+    scene.guard.drain(Instant::now() + secs(1)).await;
+    assert_eq!(asking.await.unwrap(), "ran not-sent");
+    assert_eq!((scene.runs(), scene.after()), (0, secs(2)));
+    assert_eq!(scene.status("k").await, Status::Released);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dbt_10_waiters_for_another_node_do_not_hold_up_the_end() {
+    let one = Scene::new();
+    let two = one.other_node();
+    let _owner = one.start("k", secs(20), answer(200)).await;
+    let waiter = two.start("k", secs(0), answer(200)).await;
+    two.guard.drain(Instant::now() + secs(1)).await;
+    assert_eq!(waiter.await.unwrap(), "busy");
+    assert_eq!(two.after(), secs(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_left_behind_by_thousands_of_runs() {
     let one = Scene::with(Policy { late_answer: secs(1), ..Policy::default() });
     let two = one.other_node();
