@@ -3,5 +3,7 @@
 mod campaign;
 mod demo;
 mod doubt;
+mod lease;
 mod once;
+mod settle;
 mod start;
