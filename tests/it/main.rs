@@ -3,7 +3,11 @@
 mod campaign;
 mod demo;
 mod doubt;
+mod hostile;
 mod lease;
 mod once;
+mod pass;
+mod secrecy;
 mod settle;
 mod start;
+mod versions;
