@@ -1,0 +1,527 @@
+-- The steps of the machine, each one function: one statement, one round trip, one transaction.
+--
+-- They say in SQL what `crates/hapax/src/machine.rs` says, and the conformance suite compares the two.
+-- All rely on READ COMMITTED, where each statement within a function sees what was committed when that
+-- statement began. The pattern is the same everywhere: take the row's lock, then read the clock, then
+-- decide on what the lock shows. Nothing is decided on a version of the row that somebody may be
+-- replacing. Each call locks one row, so that no two calls can wait for each other in a circle; and as
+-- every call is a transaction of its own, a lock lasts as long as one commit.
+--
+-- `clock_offset` is added to the clock; it is 0 but in tests.
+
+CREATE FUNCTION hapax.clock(clock_offset bigint) RETURNS bigint
+LANGUAGE sql VOLATILE
+AS $$
+    SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + clock_offset
+$$;
+
+-- What a row means at a moment: Record::status.
+CREATE FUNCTION hapax.meaning(
+    phase hapax.phase, moment bigint, expires_at bigint, unknown_retention bigint, at bigint
+) RETURNS text
+LANGUAGE sql IMMUTABLE
+AS $$
+    SELECT CASE
+        WHEN expires_at <= at THEN 'expired'
+        WHEN phase = 'completed' THEN 'completed'
+        WHEN phase = 'released' THEN 'released'
+        WHEN phase = 'in_progress' AND at < moment THEN 'running'
+        WHEN moment + unknown_retention <= at THEN 'expired'
+        WHEN phase = 'in_progress' THEN 'lapsed'
+        ELSE 'in_doubt'
+    END
+$$;
+
+-- Eight bytes, the lowest first, as the codec has numbers.
+CREATE FUNCTION hapax.little(value bigint) RETURNS bytea
+LANGUAGE sql IMMUTABLE
+AS $$
+    SELECT int8send(
+        ((value & 255) << 56)
+        | (((value >> 8) & 255) << 48)
+        | (((value >> 16) & 255) << 40)
+        | (((value >> 24) & 255) << 32)
+        | (((value >> 32) & 255) << 24)
+        | (((value >> 40) & 255) << 16)
+        | (((value >> 48) & 255) << 8)
+        | ((value >> 56) & 255)
+    )
+$$;
+
+-- A history with one more entry: History::with, in version 1 of the codec. That is a version byte, a
+-- count, and entries of a time (8 bytes), an attempt's number (4), what happened (1) and its details.
+CREATE FUNCTION hapax.remember(history bytea, at bigint, attempt_number bigint, what bytea)
+RETURNS bytea
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+DECLARE
+    entry      bytea := hapax.little(at) || substring(hapax.little(attempt_number) FOR 4) || what;
+    first_end  integer;
+    second_end integer;
+BEGIN
+    IF history IS NULL THEN
+        RETURN '\x0101'::bytea || entry;
+    END IF;
+    IF get_byte(history, 0) <> 1 THEN
+        RAISE EXCEPTION 'the history has version %, which this release cannot write',
+            get_byte(history, 0) USING ERRCODE = 'data_corrupted';
+    END IF;
+    IF get_byte(history, 1) < 16 THEN
+        RETURN set_byte(history, 1, get_byte(history, 1) + 1) || entry;
+    END IF;
+    -- The first entry says when the key was first seen, which stays worth knowing: the second goes.
+    first_end := 2 + 13 + (ARRAY[0, 3, 1, 3])[1 + get_byte(history, 2 + 12)];
+    second_end := first_end + 13 + (ARRAY[0, 3, 1, 3])[1 + get_byte(history, first_end + 12)];
+    RETURN substring(history FOR first_end) || substring(history FROM second_end + 1) || entry;
+END
+$$;
+
+-- machine::claim, the deciding: 'grant', 'again' (this attempt has it already) or 'held'.
+CREATE FUNCTION hapax.decide(
+    stands hapax.record, means text, claim_attempt bytea, claim_fingerprint bytea, at bigint
+) RETURNS text
+LANGUAGE sql IMMUTABLE
+AS $$
+    SELECT CASE
+        WHEN means = 'expired' THEN 'grant'
+        WHEN stands.fingerprint <> claim_fingerprint THEN 'held'
+        WHEN stands.attempt = claim_attempt THEN
+            CASE WHEN means = 'running' THEN 'again' ELSE 'held' END
+        WHEN means = 'released' THEN 'grant'
+        WHEN means IN ('in_doubt', 'lapsed')
+            AND stands.attempts < stands.attempts_max
+            AND stands.claimed_at + stands.reclaim_after <= at THEN 'grant'
+        ELSE 'held'
+    END
+$$;
+
+-- machine::claim.
+--
+-- The trap: when the INSERT meets a row that was committed after this transaction began, it does
+-- nothing, and a fallback within the same statement would not see that row either. As a statement of
+-- its own, the SELECT does. It finds nothing only if the row was removed in between; then the claim
+-- starts over, three times at most.
+CREATE FUNCTION hapax.claim(
+    node                    bytea,
+    clock_offset            bigint,
+    claim_id                bytea,
+    claim_attempt           bytea,
+    claim_fingerprint       bytea,
+    claim_route             bytea,
+    claim_term              bigint,
+    claim_reclaim_after     bigint,
+    claim_attempts_max      bigint,
+    claim_unknown_retention bigint,
+    OUT granted             boolean,
+    OUT seen_at             bigint,
+    OUT stands              hapax.record
+)
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    means    text;
+    decision text;
+BEGIN
+    -- Every claim says whose it is: whatever server a reconnection has led to, records of other
+    -- scopes or under another secret are never taken for these.
+    IF NOT EXISTS (SELECT FROM hapax.identity AS i WHERE i.digest = node) THEN
+        RAISE EXCEPTION 'the records here were made with another `secret` or other scope rules'
+            USING ERRCODE = 'HX001';
+    END IF;
+    FOR turn IN 1..3 LOOP
+        seen_at := hapax.clock(clock_offset);
+        INSERT INTO hapax.record AS r (
+            id, attempt, attempts, attempts_max, claimed_at, created_at, fence, fingerprint, history,
+            moment, phase, reclaim_after, route, unknown_retention
+        ) VALUES (
+            claim_id, claim_attempt, 1, claim_attempts_max, seen_at, seen_at, seen_at,
+            claim_fingerprint, hapax.remember(NULL, seen_at, 1, '\x00'), seen_at + claim_term,
+            'in_progress', claim_reclaim_after, claim_route, claim_unknown_retention
+        )
+        ON CONFLICT (id) DO NOTHING
+        RETURNING r.* INTO stands;
+        IF FOUND THEN
+            granted := true;
+            RETURN;
+        END IF;
+
+        -- Most claims that are held end here, and have waited for nobody. The clock is read before the
+        -- row, so that a lease that is renewed meanwhile is not taken for lapsed.
+        seen_at := hapax.clock(clock_offset);
+        SELECT r.* INTO stands FROM hapax.record AS r WHERE r.id = claim_id;
+        CONTINUE WHEN NOT FOUND;
+        means := hapax.meaning(
+            stands.phase, stands.moment, stands.expires_at, stands.unknown_retention, seen_at);
+        decision := hapax.decide(stands, means, claim_attempt, claim_fingerprint, seen_at);
+        IF decision <> 'grant' THEN
+            granted := decision = 'again';
+            RETURN;
+        END IF;
+
+        -- A grant is decided on the version that nobody can replace any more.
+        SELECT r.* INTO stands FROM hapax.record AS r WHERE r.id = claim_id FOR UPDATE;
+        CONTINUE WHEN NOT FOUND;
+        seen_at := hapax.clock(clock_offset);
+        means := hapax.meaning(
+            stands.phase, stands.moment, stands.expires_at, stands.unknown_retention, seen_at);
+        decision := hapax.decide(stands, means, claim_attempt, claim_fingerprint, seen_at);
+        IF decision <> 'grant' THEN
+            granted := decision = 'again';
+            RETURN;
+        END IF;
+        -- What has expired lends the next record its fence, and nothing else.
+        UPDATE hapax.record AS r SET
+            attempt = claim_attempt,
+            attempts = CASE WHEN means = 'expired' THEN 1 ELSE least(r.attempts + 1, 4294967295) END,
+            attempts_max = claim_attempts_max,
+            cause = NULL,
+            claimed_at = seen_at,
+            created_at = CASE WHEN means = 'expired' THEN seen_at ELSE r.created_at END,
+            expires_at = NULL,
+            fence = greatest(r.fence + 1, seen_at),
+            fingerprint = claim_fingerprint,
+            history = CASE
+                WHEN means = 'expired' THEN hapax.remember(NULL, seen_at, 1, '\x00')
+                ELSE hapax.remember(
+                    r.history, seen_at, least(r.attempts + 1, 4294967295), '\x00')
+            END,
+            kept = NULL,
+            moment = seen_at + claim_term,
+            phase = 'in_progress',
+            progress = CASE WHEN means IN ('in_doubt', 'lapsed') THEN r.progress END,
+            reclaim_after = claim_reclaim_after,
+            rerun_of = CASE WHEN means = 'released' THEN r.status END,
+            route = claim_route,
+            status = NULL,
+            unknown_retention = claim_unknown_retention
+        WHERE r.id = claim_id
+        RETURNING r.* INTO stands;
+        granted := true;
+        RETURN;
+    END LOOP;
+    RAISE EXCEPTION 'the record was removed each time it was looked at' USING ERRCODE = 'HX002';
+END
+$$;
+
+-- machine::renew. `outcome` is 'renewed', 'expired', 'settled' or 'superseded'; `fence` is then that
+-- of the attempt that holds the record.
+CREATE FUNCTION hapax.renew(
+    clock_offset   bigint,
+    lease_id       bytea,
+    lease_attempt  bytea,
+    lease_term     bigint,
+    lease_progress bytea,
+    OUT outcome    text,
+    OUT fence      bigint,
+    OUT attempts   bigint,
+    OUT claimed_at bigint,
+    OUT lapses_at  bigint,
+    OUT rerun_of   integer,
+    OUT progress   bytea
+)
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    at     bigint;
+    stands record;
+BEGIN
+    SELECT r.attempt, r.expires_at, r.fence, r.moment, r.phase, r.unknown_retention INTO stands
+    FROM hapax.record AS r WHERE r.id = lease_id FOR UPDATE;
+    IF NOT FOUND THEN
+        outcome := 'expired';
+        RETURN;
+    END IF;
+    at := hapax.clock(clock_offset);
+    fence := stands.fence;
+    outcome := CASE
+        WHEN hapax.meaning(
+            stands.phase, stands.moment, stands.expires_at, stands.unknown_retention, at
+        ) = 'expired' THEN 'expired'
+        WHEN stands.attempt <> lease_attempt THEN 'superseded'
+        WHEN stands.phase <> 'in_progress' THEN 'settled'
+        ELSE 'renewed'
+    END;
+    IF outcome = 'renewed' THEN
+        -- A clock that stepped back must not shorten what the owner was promised.
+        UPDATE hapax.record AS r SET
+            moment = greatest(at + lease_term, r.moment),
+            progress = coalesce(lease_progress, r.progress)
+        WHERE r.id = lease_id
+        RETURNING r.attempts, r.claimed_at, r.moment, r.rerun_of, r.progress
+        INTO attempts, claimed_at, lapses_at, rerun_of, progress;
+    END IF;
+END
+$$;
+
+-- machine::settle. `outcome` is 'done', 'stands' (settled like this before: nothing changes),
+-- 'expired', 'running', 'settled' or 'superseded'. `what` is the entry for the history; a NULL
+-- retention is for ever.
+CREATE FUNCTION hapax.settle(
+    clock_offset   bigint,
+    lease_id       bytea,
+    lease_attempt  bytea,
+    by_operator    boolean,
+    into_phase     text,
+    retention      bigint,
+    settled_status integer,
+    settled_cause  integer,
+    settled_kept   bytea,
+    what           bytea,
+    OUT outcome    text,
+    OUT fence      bigint
+)
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    at     bigint;
+    means  text;
+    stands record;
+BEGIN
+    SELECT r.attempt, r.expires_at, r.fence, r.moment, r.phase, r.unknown_retention INTO stands
+    FROM hapax.record AS r WHERE r.id = lease_id FOR UPDATE;
+    IF NOT FOUND THEN
+        outcome := 'expired';
+        RETURN;
+    END IF;
+    at := hapax.clock(clock_offset);
+    fence := stands.fence;
+    means := hapax.meaning(
+        stands.phase, stands.moment, stands.expires_at, stands.unknown_retention, at);
+    outcome := CASE
+        WHEN means = 'expired' THEN 'expired'
+        WHEN stands.attempt <> lease_attempt THEN 'superseded'
+        WHEN means = 'running' AND by_operator THEN 'running'
+        WHEN stands.phase = 'in_progress' THEN 'done'
+        WHEN stands.phase::text = into_phase THEN 'stands'
+        WHEN stands.phase = 'in_doubt' THEN 'done'
+        ELSE 'settled'
+    END;
+    IF outcome = 'done' THEN
+        UPDATE hapax.record AS r SET
+            cause = settled_cause,
+            expires_at = CASE WHEN into_phase <> 'in_doubt' THEN at + retention END,
+            history = hapax.remember(r.history, at, r.attempts, what),
+            kept = settled_kept,
+            moment = at,
+            phase = into_phase::hapax.phase,
+            progress = CASE WHEN into_phase = 'in_doubt' THEN r.progress END,
+            rerun_of = NULL,
+            status = settled_status
+        WHERE r.id = lease_id;
+    END IF;
+END
+$$;
+
+-- The row as it stands, if there is one, expired or not.
+CREATE FUNCTION hapax.peek(clock_offset bigint, record_id bytea)
+RETURNS TABLE (seen_at bigint, stands hapax.record)
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    seen_at := hapax.clock(clock_offset);
+    SELECT r.* INTO stands FROM hapax.record AS r WHERE r.id = record_id;
+    IF FOUND THEN
+        RETURN NEXT;
+    END IF;
+END
+$$;
+
+-- Removes a row that is not running, or any by force: 'absent', 'refused' or 'removed'.
+CREATE FUNCTION hapax.purge(
+    clock_offset bigint, record_id bytea, by_force boolean, OUT outcome text
+)
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    stands record;
+BEGIN
+    SELECT r.expires_at, r.moment, r.phase, r.unknown_retention INTO stands
+    FROM hapax.record AS r WHERE r.id = record_id FOR UPDATE;
+    IF NOT FOUND THEN
+        outcome := 'absent';
+    ELSIF NOT by_force AND hapax.meaning(
+        stands.phase, stands.moment, stands.expires_at, stands.unknown_retention,
+        hapax.clock(clock_offset)
+    ) = 'running' THEN
+        outcome := 'refused';
+    ELSE
+        DELETE FROM hapax.record AS r WHERE r.id = record_id;
+        outcome := 'removed';
+    END IF;
+END
+$$;
+
+-- Removes at most `rows_max` expired rows. Rows that somebody works on are passed over, so that any
+-- number of nodes may sweep at once and none waits. A row that was claimed anew since the statement
+-- began is looked at again before it is locked, and stays.
+CREATE FUNCTION hapax.sweep(clock_offset bigint, rows_max bigint, OUT swept bigint)
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    at bigint := hapax.clock(clock_offset);
+    more bigint;
+BEGIN
+    -- A sweep that a crash undoes is done again: no need to wait for the disk. Whatever is claimed
+    -- afterwards takes this to the disk along with it.
+    PERFORM set_config('synchronous_commit', 'off', true);
+    WITH gone AS MATERIALIZED (
+        SELECT r.id FROM hapax.record AS r
+        WHERE r.expires_at <= at
+        ORDER BY r.expires_at
+        LIMIT rows_max
+        FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM hapax.record AS r USING gone WHERE r.id = gone.id;
+    GET DIAGNOSTICS swept = ROW_COUNT;
+    -- Those whose outcome stayed unknown for as long as their route keeps that; they are few.
+    IF swept < rows_max THEN
+        WITH gone AS MATERIALIZED (
+            SELECT r.id FROM hapax.record AS r
+            WHERE r.phase IN ('in_doubt', 'in_progress') AND r.moment + r.unknown_retention <= at
+            LIMIT rows_max - swept
+            FOR UPDATE SKIP LOCKED
+        )
+        DELETE FROM hapax.record AS r USING gone WHERE r.id = gone.id;
+        GET DIAGNOSTICS more = ROW_COUNT;
+        swept := swept + more;
+    END IF;
+END
+$$;
+
+-- One page in the order of ids: of those after `after_id` and from `first_id` to `last_id`, rows whose
+-- state is `wanted` ('' for all that have not expired). At most `looks_max` rows are looked at,
+-- `rows_max` are shown, and no more once they hold `bytes_max`. There is always a row, if only to say
+-- how far the looking came.
+CREATE FUNCTION hapax.list(
+    clock_offset bigint,
+    after_id     bytea,
+    first_id     bytea,
+    last_id      bytea,
+    wanted       text,
+    looks_max    bigint,
+    rows_max     bigint,
+    bytes_max    bigint
+)
+RETURNS TABLE (
+    seen_at bigint, looks bigint, looked_to bytea, matches bigint, stands hapax.record
+)
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    at bigint := hapax.clock(clock_offset);
+BEGIN
+    RETURN QUERY
+    WITH looked AS MATERIALIZED (
+        (
+            SELECT r.id, r.phase, r.moment, r.expires_at, r.unknown_retention,
+                octet_length(r.kept) AS bytes
+            FROM hapax.record AS r
+            WHERE r.id > after_id AND r.id >= first_id AND r.id <= last_id
+                AND wanted NOT IN ('in_doubt', 'in_progress')
+            ORDER BY r.id
+            LIMIT looks_max
+        )
+        UNION ALL
+        -- The few that are open have an index of their own.
+        (
+            SELECT r.id, r.phase, r.moment, r.expires_at, r.unknown_retention, 0
+            FROM hapax.record AS r
+            WHERE r.id > after_id AND r.id >= first_id AND r.id <= last_id
+                AND wanted IN ('in_doubt', 'in_progress')
+                AND r.phase IN ('in_doubt', 'in_progress')
+            ORDER BY r.id
+            LIMIT looks_max
+        )
+    ), matched AS MATERIALIZED (
+        SELECT m.id, sum(coalesce(m.bytes, 0)) OVER (ORDER BY m.id) - coalesce(m.bytes, 0) AS before
+        FROM (
+            SELECT l.id, l.bytes,
+                hapax.meaning(l.phase, l.moment, l.expires_at, l.unknown_retention, at) AS means
+            FROM looked AS l
+        ) AS m
+        WHERE CASE m.means
+            WHEN 'expired' THEN false
+            WHEN 'lapsed' THEN wanted IN ('', 'in_doubt')
+            WHEN 'running' THEN wanted IN ('', 'in_progress')
+            ELSE wanted IN ('', m.means)
+        END
+        ORDER BY m.id
+        LIMIT rows_max
+    )
+    SELECT
+        at,
+        (SELECT count(*) FROM looked),
+        (SELECT l.id FROM looked AS l ORDER BY l.id DESC LIMIT 1),
+        (SELECT count(*) FROM matched),
+        r
+    FROM (VALUES (true)) AS always (is_there)
+    LEFT JOIN (
+        matched AS m JOIN hapax.record AS r ON r.id = m.id
+    ) ON m.before < bytes_max
+    ORDER BY m.id;
+END
+$$;
+
+-- Sizes: doubts are counted, over an index that holds only what is open; all records and bytes are
+-- what the server knows without looking.
+CREATE FUNCTION hapax.stats(
+    clock_offset       bigint,
+    OUT seen_at        bigint,
+    OUT in_doubt       bigint,
+    OUT in_doubt_since bigint,
+    OUT records        bigint,
+    OUT bytes          bigint
+)
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    seen_at := hapax.clock(clock_offset);
+    SELECT count(*), min(r.moment) INTO in_doubt, in_doubt_since
+    FROM hapax.record AS r
+    WHERE r.phase IN ('in_doubt', 'in_progress')
+        AND hapax.meaning(r.phase, r.moment, r.expires_at, r.unknown_retention, seen_at)
+            IN ('in_doubt', 'lapsed');
+    SELECT
+        sum(greatest(c.reltuples, pg_stat_get_live_tuples(c.oid), 0))::bigint,
+        sum(pg_total_relation_size(c.oid))::bigint
+    INTO records, bytes
+    FROM pg_inherits AS p JOIN pg_class AS c ON c.oid = p.inhrelid
+    WHERE p.inhparent = 'hapax.record'::regclass;
+END
+$$;
+
+-- Tells listening nodes which records were settled: `ids` is 32 bytes for each. Apart from settling,
+-- and for many at once, because the server lets transactions that notify commit only one at a time.
+CREATE FUNCTION hapax.wake(channel text, ids bytea, OUT woken bigint)
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    -- A hint may be lost, so the next commit in line need not wait for the disk either.
+    PERFORM set_config('synchronous_commit', 'off', true);
+    PERFORM pg_notify(channel, encode(substring(ids FROM 1 + 32 * n FOR 32), 'hex'))
+    FROM generate_series(0, length(ids) / 32 - 1) AS n;
+    woken := length(ids) / 32;
+END
+$$;
+
+-- Says whose records these are: the first node's word stands.
+CREATE FUNCTION hapax.identify(
+    node_format     integer,
+    node_digest     bytea,
+    node_secret     bytea,
+    OUT known_format integer,
+    OUT known_digest bytea,
+    OUT known_secret bytea
+)
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    INSERT INTO hapax.identity (format, digest, secret)
+    VALUES (node_format, node_digest, node_secret)
+    ON CONFLICT (is_one) DO NOTHING;
+    SELECT i.format, i.digest, i.secret INTO known_format, known_digest, known_secret
+    FROM hapax.identity AS i;
+END
+$$;
+
+INSERT INTO hapax.migration (version) VALUES (2);
