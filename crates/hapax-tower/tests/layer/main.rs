@@ -1,0 +1,18 @@
+//! The layer around services, in process: no sockets, time as the tests say.
+
+mod concurrent;
+mod doubt;
+mod execute;
+mod expiry;
+mod failure;
+mod fingerprint;
+mod http;
+mod key;
+mod large;
+mod replay;
+mod scene;
+mod scope;
+mod security;
+mod shadow;
+mod sources;
+mod wire;
