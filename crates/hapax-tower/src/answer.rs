@@ -88,6 +88,8 @@ impl Shared {
         ran: &Ran,
         own: Option<Response<ResponseBody<R>>>,
     ) -> Response<ResponseBody<R>> {
+        // Of an outcome that became unknown nothing has been given away yet, and nothing shall be.
+        let own = own.filter(|_own| !matches!(*ran.outcome, Outcome::Unknown(_)));
         let mut response = own.unwrap_or_else(|| self.unanswered(&ran.outcome));
         if let Some(expires) = ran.expires_at.and_then(headers::http_date) {
             response.headers_mut().insert(headers::EXPIRES, expires);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::future::poll_fn;
 use hapax::{
     Attempt, Cause, Directive, Fingerprint, Intent, Key, KeyError, Outcome, Parts as Counted,
-    Problem, RecordId, RecordedResponse,
+    Problem, RecordId, RecordedResponse, Verdict,
 };
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -107,14 +107,21 @@ where
             tokio::spawn(async move {
                 let verdict = run.await;
                 shared.answered(verdict.answer(), Some(id));
-                let known = !verdict.is_unknown();
-                let _gone = release.send(if known { Release::End } else { Release::Cut });
+                let _gone = release.send(Release::after(&verdict));
             });
             return early;
         }
     };
     shared.answered(verdict.answer(), Some(id));
+    // A large answer may have come to its end before its beginning was given away.
+    let _none = release.send(Release::after(&verdict));
     shared.respond(&verdict, exchange.take())
+}
+
+impl Release {
+    fn after(verdict: &Verdict) -> Self {
+        if verdict.is_unknown() { Self::Cut } else { Self::End }
+    }
 }
 
 impl<R> Exchange<R> {
@@ -277,6 +284,8 @@ where
     let mut last = Frame::data(prefix);
     while let Some(frame) = next_frame(&mut body).await {
         match frame {
+            // The last frame that counts is the one to withhold.
+            Ok(frame) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
             Ok(frame) => {
                 let _client_left = frames.send(Ok(std::mem::replace(&mut last, frame))).await;
             }
