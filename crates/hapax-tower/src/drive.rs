@@ -1,6 +1,6 @@
 //! Driving: one keyed request through the flow.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use futures_util::future::poll_fn;
@@ -36,7 +36,8 @@ pub enum EffectError {
     Unknown(Cause),
 }
 
-/// Where the effect leaves its answer for the first caller.
+/// Where the effect leaves its answer for the first caller, who alone keeps it: it is gone when the
+/// caller is.
 pub(crate) struct Exchange<R> {
     /// The answer is to be given before the operation is settled: it is too large to keep.
     early: Notify,
@@ -85,7 +86,7 @@ where
     let exchange = Arc::new(Exchange { early: Notify::new(), response: Mutex::new(None) });
     let (release, released) = oneshot::channel();
     let effect = {
-        let (shared, exchange) = (Arc::clone(&shared), Arc::clone(&exchange));
+        let (shared, exchange) = (Arc::clone(&shared), Arc::downgrade(&exchange));
         move |attempt: Attempt| async move {
             let request = protected_request(parts, whole, &attempt);
             if !attempt.may_send() {
@@ -222,7 +223,7 @@ impl Shared {
     async fn receive<R>(
         &self,
         response: Response<R>,
-        exchange: &Exchange<R>,
+        exchange: &Weak<Exchange<R>>,
         released: oneshot::Receiver<Release>,
     ) -> Outcome
     where
@@ -247,7 +248,9 @@ impl Shared {
                     trailers: whole.trailers.as_ref().map(headers::all).unwrap_or_default(),
                 };
                 let settled = parts.extensions.get::<crate::Settled>().is_some();
-                exchange.put(Response::from_parts(parts, ResponseBody::Whole(whole)));
+                if let Some(exchange) = exchange.upgrade() {
+                    exchange.put(Response::from_parts(parts, ResponseBody::Whole(whole)));
+                }
                 return if settled {
                     Outcome::Settled { response }
                 } else {
@@ -261,8 +264,14 @@ impl Shared {
         let location = parts.headers.get(header::LOCATION).map(HeaderValue::as_bytes);
         let location = location.map(Bytes::copy_from_slice);
         let (frames, withheld) = mpsc::channel(WITHHELD_FRAMES_MAX);
-        exchange.put(Response::from_parts(parts, ResponseBody::Withheld(withheld)));
-        exchange.early.notify_one();
+        let response = Response::from_parts(parts, ResponseBody::Withheld(withheld));
+        // Where the caller has left or was told already, the frames go nowhere and stop nothing.
+        if let Some(exchange) = exchange.upgrade() {
+            exchange.put(response);
+            exchange.early.notify_one();
+        } else {
+            drop(response);
+        }
         stream_on(prefix, body, frames, released).await.map_or(Outcome::Unknown(Cause::Cut), |()| {
             Outcome::AnsweredLarge { directive, location, status }
         })

@@ -81,6 +81,17 @@ async fn ruling_14_the_end_is_withheld_until_it_is_settled() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn ruling_14_a_large_answer_is_read_to_its_end_although_the_client_left_before() {
+    let scene = limited();
+    scene.plan(slow(secs(1), answer_of(201, &[("location", "/x")], tens(100))));
+    let client = scene.start(post("k", "b")).await;
+    client.abort();
+    pass(secs(2)).await;
+    assert_eq!(scene.guard.in_flight(), 0);
+    assert_not_retained(&scene.send(post("k", "b")).await, 201, Some("/x"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn ruling_14_a_large_answer_is_read_to_its_end_although_the_client_left_in_the_middle() {
     let scene = limited();
     scene.plan(answer_of(201, &[], tens(100)));
@@ -92,6 +103,16 @@ async fn ruling_14_a_large_answer_is_read_to_its_end_although_the_client_left_in
     settle_down().await;
     assert_eq!(scene.guard.in_flight(), 0);
     assert_not_retained(&scene.send(post("k", "b")).await, 201, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dbt_07_a_late_large_answer_settles() {
+    let scene = limited();
+    scene.plan(slow(secs(40), answer_of(201, &[("location", "/x")], tens(100))));
+    scene.send(post("k", "b")).await.problem(504, "outcome-unknown");
+    pass(secs(11)).await;
+    assert_eq!(scene.guard.in_flight(), 0);
+    assert_not_retained(&scene.send(post("k", "b")).await, 201, Some("/x"));
 }
 
 #[tokio::test(start_paused = true)]
