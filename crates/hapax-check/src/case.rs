@@ -35,6 +35,8 @@ impl Kind {
 pub enum Need {
     /// The layer was started by the checker, which can kill, pause and restart it.
     Command,
+    /// The layer's store outlives its process.
+    Durable,
     /// Effects can be counted through `--effects-url`.
     Effects,
     /// The layer speaks HTTP/2 over cleartext with prior knowledge.

@@ -139,9 +139,12 @@ fn api_lacks(api: &Api, need: Need) -> Option<String> {
             "no second caller's credentials: give --other-header"
         }
         Need::Effects | Need::OtherBody | Need::OtherCaller => return None,
-        Need::Command | Need::Http2 | Need::Offer(_) | Need::Route(_) | Need::Two => {
-            "only judged in layer mode"
-        }
+        Need::Command
+        | Need::Durable
+        | Need::Http2
+        | Need::Offer(_)
+        | Need::Route(_)
+        | Need::Two => "only judged in layer mode",
     };
     Some(reason.to_owned())
 }
@@ -151,7 +154,7 @@ fn layer_lacks(layer: &Layer, need: Need) -> Option<String> {
         Need::Command if layer.instances[0].process.is_none() => {
             Some("the checker did not start the layer: give --command".to_owned())
         }
-        Need::Command if !layer.durable => {
+        Need::Durable if !layer.durable => {
             Some("the layer's store does not outlive its process (--volatile)".to_owned())
         }
         Need::Http2 if !layer.http2 => {
@@ -171,6 +174,7 @@ fn layer_lacks(layer: &Layer, need: Need) -> Option<String> {
             Some("one instance only: give --two, or --layer twice".to_owned())
         }
         Need::Command
+        | Need::Durable
         | Need::Effects
         | Need::Http2
         | Need::Offer(_)

@@ -169,8 +169,7 @@ impl Trial {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
         loop {
             let answer = self.send_to(instance, request).await?;
-            let running =
-                answer.status == 409 && answer.code().as_deref() != Some("outcome-unknown");
+            let running = answer.still_busy();
             if !running || tokio::time::Instant::now() > deadline {
                 return Ok(answer);
             }

@@ -15,7 +15,7 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(timed_out(t))
     })
     .needs(&[Need::Route(Route::Timeout)])
-    .after(&["REP-01"])
+    .after(&["REP-01", "HTP-12"])
     .promise(
         "When the upstream does not answer in time, the first client is told 504 \
          outcome-unknown, not a plain gateway error.",
@@ -23,7 +23,7 @@ pub(super) const CASES: &[Case] = &[
         "A client that takes 504 for a failure tells its user that nothing was charged.",
     ),
     Case::layer("DBT-01-lost", Kind::Profile, "a lost answer says so too", |t| Box::pin(lost(t)))
-        .after(&["EXE-07-fresh"])
+        .after(&["EXE-07-fresh", "HTP-12"])
         .promise(
             "When the answer is lost, the first client is told 502 outcome-unknown.",
             "ruling 2",
@@ -32,16 +32,35 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("DBT-02", Kind::Core, "a lost answer never frees the key", |t| {
         Box::pin(never_again(t))
     })
-    .after(&["REP-01"])
+    .after(&["REP-01", "EXE-07-fresh"])
     .promise(
         "However often a request whose answer was lost is retried, it is not run again unasked.",
         "draft-07 section 2.6 (outstanding); payments practice",
         "Treating an unknown outcome as a failure is the classic double payment.",
     ),
+    Case::layer("DBT-02-timeout", Kind::Core, "a time-out never frees the key", |t| {
+        Box::pin(timed_out_once(t))
+    })
+    .needs(&[Need::Route(Route::Timeout)])
+    .after(&["REP-01"])
+    .promise(
+        "However often a request that timed out is retried, it is not run again unasked.",
+        "draft-07 section 2.6 (outstanding); payments practice",
+        "The upstream is still at work when the client retries: two payments.",
+    ),
+    Case::layer("DBT-02-mismatch", Kind::Profile, "a key in doubt still compares", |t| {
+        Box::pin(doubt_compares(t))
+    })
+    .after(&["DBT-02", "FPR-01"])
+    .promise(
+        "Another payload with a key in doubt is a mismatch.",
+        "draft-07 section 2.7",
+        "The client would take the doubt for its new operation's.",
+    ),
     Case::layer("DBT-02-held", Kind::Profile, "the key is held as outcome-unknown", |t| {
         Box::pin(held(t))
     })
-    .after(&["DBT-02"])
+    .after(&["DBT-02", "HTP-12"])
     .promise(
         "Retries of a key in doubt are told 409 outcome-unknown, which is not in-progress.",
         "draft-07 section 2.7",
@@ -49,7 +68,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     Case::layer("DBT-07", Kind::Profile, "a late answer settles the key", |t| Box::pin(late(t)))
         .needs(&[Need::Route(Route::Timeout)])
-        .after(&["DBT-01"])
+        .after(&["DBT-02-timeout"])
         .promise(
             "An answer that comes after the client's time-out is kept, and the next retry gets it.",
             "ruling 3",
@@ -92,12 +111,8 @@ async fn lost(t: &Trial) -> Result<(), Stop> {
 }
 
 async fn never_again(t: &Trial) -> Result<(), Stop> {
-    let replies = [
-        Reply::hang_up(),
-        Reply::hang_up().then(After::Reset),
-        Reply::raw("HTTP/1.1 20"),
-        Reply::raw("HTTP/1.1 201 Created\r\nContent-Length: 10\r\n\r\nhalf"),
-    ];
+    let replies =
+        [Reply::hang_up(), Reply::hang_up().then(After::Reset), Reply::raw("HTTP/1.1 20")];
     for (at, reply) in replies.into_iter().enumerate() {
         t.station.reply_once([reply]);
         let request = t.keyed(Route::Plain);
@@ -112,6 +127,29 @@ async fn never_again(t: &Trial) -> Result<(), Stop> {
     Ok(())
 }
 
+async fn timed_out_once(t: &Trial) -> Result<(), Stop> {
+    let gate = Gate::new();
+    t.station.reply(Reply::default().gated(&gate));
+    let request = t.keyed(Route::Timeout);
+    let first = t.send(&request).await?;
+    refused(&first, &[500, 502, 504], "a request that timed out")?;
+    for _ in 0..4 {
+        let retry = t.send(&request).await?;
+        t.count(1, "after retries of a request that timed out")?;
+        refused(&retry, &[409, 500, 502, 504], "a retry after a time-out")?;
+    }
+    Ok(())
+}
+
+async fn doubt_compares(t: &Trial) -> Result<(), Stop> {
+    t.station.reply_once([Reply::hang_up()]);
+    let request = t.keyed(Route::Plain);
+    let _ = t.try_send(0, &request).await;
+    let other = t.send(&request.body(crate::trial::OTHER_PAYLOAD)).await?;
+    status(&other, 422, "another payload with a key in doubt")?;
+    t.count(1, "after another payload with a key in doubt")
+}
+
 async fn held(t: &Trial) -> Result<(), Stop> {
     t.station.reply_once([Reply::hang_up()]);
     let request = t.keyed(Route::Plain);
@@ -121,9 +159,6 @@ async fn held(t: &Trial) -> Result<(), Stop> {
         problem(&retry, 409, "outcome-unknown")?;
         well_formed_problem(&retry)?;
     }
-    // Another payload is still a mismatch.
-    let other = t.send(&request.body(crate::trial::OTHER_PAYLOAD)).await?;
-    problem(&other, 422, "key-reused")?;
     t.count(1, "after retries of a key in doubt")
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::case::{Case, Kind, Need, Stop};
-use crate::judge::{ensure, problem, refused, same, same_fields, status};
+use crate::judge::{ensure, refused, same, same_fields, status};
 use crate::profile::Route;
 use crate::trial::Trial;
 use crate::upstream::{Gate, Reply};
@@ -17,7 +17,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("EXE-02", Kind::Core, "the claim is durable before anything is sent", |t| {
         Box::pin(killed_at_arrival(t))
     })
-    .needs(&[Need::Command])
+    .needs(&[Need::Command, Need::Durable])
     .after(&["REP-01"])
     .alone()
     .limit(LIMIT)
@@ -30,7 +30,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("EXE-03", Kind::Core, "the result is durable before the client has it", |t| {
         Box::pin(killed_after_answer(t))
     })
-    .needs(&[Need::Command])
+    .needs(&[Need::Command, Need::Durable])
     .after(&["REP-01-fields"])
     .alone()
     .limit(LIMIT)
@@ -43,8 +43,8 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("DBT-03", Kind::Core, "a dead owner's key is neither free nor stuck", |t| {
         Box::pin(dead_owner(t))
     })
-    .needs(&[Need::Command, Need::Route(Route::Lease)])
-    .after(&["REP-01"])
+    .needs(&[Need::Command, Need::Durable, Need::Route(Route::Lease)])
+    .after(&["EXE-02"])
     .alone()
     .limit(LIMIT)
     .promise(
@@ -56,8 +56,8 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("DBT-09-mid-answer", Kind::Core, "killed inside the upstream's answer", |t| {
         Box::pin(killed_mid_answer(t))
     })
-    .needs(&[Need::Command, Need::Route(Route::Lease)])
-    .after(&["EXE-02"])
+    .needs(&[Need::Command, Need::Durable, Need::Route(Route::Lease)])
+    .after(&["EXE-02", "DBT-03"])
     .alone()
     .limit(LIMIT)
     .promise(
@@ -69,7 +69,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("DBT-09-storm", Kind::Core, "killed at any moment under load", |t| {
         Box::pin(storm(t))
     })
-    .needs(&[Need::Command])
+    .needs(&[Need::Command, Need::Durable])
     .after(&["EXE-02", "EXE-03"])
     .alone()
     .limit(LIMIT)
@@ -80,7 +80,7 @@ pub(super) const CASES: &[Case] = &[
         TWICE,
     ),
     Case::layer("DBT-10", Kind::Profile, "SIGTERM finishes what runs", |t| Box::pin(drain(t)))
-        .needs(&[Need::Command])
+        .needs(&[Need::Command, Need::Durable])
         .after(&["REP-01"])
         .alone()
         .limit(LIMIT)
@@ -92,7 +92,7 @@ pub(super) const CASES: &[Case] = &[
         ),
     Case::layer("CON-05", Kind::Core, "a paused owner overwrites nothing", |t| Box::pin(paused(t)))
         .needs(&[Need::Command, Need::Two, Need::Route(Route::ReExecute)])
-        .after(&["REP-01"])
+        .after(&["DBT-03"])
         .alone()
         .limit(LIMIT)
         .promise(
@@ -126,7 +126,9 @@ async fn send_off(t: &Trial, request: &Request) -> Result<crate::trial::Wire, St
 async fn killed_at_arrival(t: &Trial) -> Result<(), Stop> {
     let gate = Gate::new();
     t.station.reply(Reply::default().gated(&gate));
-    let request = t.keyed(Route::Plain);
+    // Where the lease is short, nobody has to wait for its end.
+    let brief = t.layer.routes.has(Route::Lease);
+    let request = t.keyed(if brief { Route::Lease } else { Route::Plain });
     let wire = send_off(t, &request).await?;
     t.arrived(1).await?;
     t.kill(0).await?;
@@ -161,7 +163,7 @@ async fn comes_to_rest(t: &Trial, request: &Request, count: usize) -> Result<Ans
     loop {
         let answer = t.send(request).await?;
         t.count(count, "after the owner's end")?;
-        if answer.status != 409 || answer.code().as_deref() == Some("outcome-unknown") {
+        if !answer.still_busy() {
             return Ok(answer);
         }
         ensure(tokio::time::Instant::now() < deadline, || {
@@ -188,7 +190,7 @@ async fn dead_owner(t: &Trial) -> Result<(), Stop> {
         let answer = t.send_to(other, &request).await?;
         t.count(1, "after the owner was killed")?;
         status(&answer, 409, "a duplicate of a killed owner's request")?;
-        if answer.code().as_deref() == Some("outcome-unknown") {
+        if !answer.still_busy() {
             break;
         }
         ensure(tokio::time::Instant::now() < deadline, || {
@@ -213,7 +215,7 @@ async fn killed_mid_answer(t: &Trial) -> Result<(), Stop> {
     drop(wire);
     t.start(0).await?;
     let answer = comes_to_rest(t, &request, 1).await?;
-    problem(&answer, 409, "outcome-unknown")
+    status(&answer, 409, "a retry of a request whose answer died with its owner")
 }
 
 /// Clients send while the layer is killed; afterwards every key is retried.

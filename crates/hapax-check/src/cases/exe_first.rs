@@ -83,7 +83,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("EXE-08", Kind::Profile, "an unreachable upstream frees the key", |t| {
         Box::pin(unreachable(t))
     })
-    .after(&["EXE-01"])
+    .after(&["HTP-12"])
     .alone()
     .promise(
         "Where nothing was sent, the client is told 502 or 503, and the same key executes once \

@@ -13,7 +13,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("FAI-01", Kind::Core, "successes are kept", |t| {
         Box::pin(kept(t, Route::Plain, &[200, 201, 202, 203]))
     })
-    .after(&["REP-01"])
+    .after(&["REP-01-fields"])
     .promise(
         "2xx answers are kept and replayed.",
         "draft-07 section 2.6",
@@ -22,7 +22,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("FAI-01-redirect", Kind::Core, "redirects are kept, not followed", |t| {
         Box::pin(redirects(t))
     })
-    .after(&["REP-01"])
+    .after(&["REP-01-fields"])
     .promise(
         "3xx answers reach the client as they are, are never followed and are replayed.",
         "draft-07 section 2.6; RFC 9110 section 15.4",
@@ -31,7 +31,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("FAI-02", Kind::Profile, "definite client errors are kept", |t| {
         Box::pin(kept(t, Route::Plain, &[400, 402, 404, 405, 409, 410, 412, 415, 418, 422]))
     })
-    .after(&["REP-01"])
+    .after(&["REP-01-fields"])
     .promise(
         "4xx answers that are no refusal to process are kept and replayed.",
         "draft-07 section 2.6 (success or error)",
@@ -60,7 +60,7 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(kept(t, Route::Strict, &[500, 501]))
     })
     .needs(&[Need::Route(Route::Strict)])
-    .after(&["REP-01"])
+    .after(&["REP-01-fields", "REP-02"])
     .promise(
         "Where failures are strict, a 500 is kept and replayed with the mark.",
         "Stripe; draft-07 section 2.6",
@@ -78,7 +78,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("FAI-05-502", Kind::Profile, "502 and 504 leave the outcome unknown", |t| {
         Box::pin(doubted(t, Route::Plain, &[(502, None), (504, None)]))
     })
-    .after(&["REP-01"])
+    .after(&["REP-01", "HTP-12"])
     .promise(
         "A 502 or 504 of the upstream reaches the first client as it came and leaves the key in \
          doubt.",
@@ -86,10 +86,10 @@ pub(super) const CASES: &[Case] = &[
         "A gateway behind the layer lost the answer; the effect may have happened.",
     ),
     Case::layer("FAI-05-strict-503", Kind::Profile, "strict routes doubt a bare 503", |t| {
-        Box::pin(doubted(t, Route::Strict, &[(503, None), (502, None)]))
+        Box::pin(doubted(t, Route::Strict, &[(503, None)]))
     })
     .needs(&[Need::Route(Route::Strict)])
-    .after(&["REP-01"])
+    .after(&["REP-01", "HTP-12"])
     .promise(
         "Where failures are strict, a 503 without Retry-After leaves the outcome unknown.",
         "Envoy answers 503 also after it lost the upstream",
@@ -112,7 +112,7 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(kept(t, Route::StoreAll, &[200, 401, 429, 500, 503]))
     })
     .needs(&[Need::Route(Route::StoreAll)])
-    .after(&["REP-01"])
+    .after(&["REP-01-fields", "REP-02"])
     .promise(
         "Where every complete answer is kept, refusals and failures are replayed as well.",
         "Stripe v1",
@@ -122,7 +122,7 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(success_only(t))
     })
     .needs(&[Need::Route(Route::SuccessOnly)])
-    .after(&["REP-01"])
+    .after(&["FAI-04"])
     .promise(
         "Where only successes are kept, any other complete answer frees the key.",
         "Modern Treasury, Checkout.com, Telnyx",
@@ -132,7 +132,7 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(freed(t, Route::Retry5xx, &[500, 502, 503, 504]))
     })
     .needs(&[Need::Route(Route::Retry5xx)])
-    .after(&["REP-01"])
+    .after(&["FAI-04"])
     .promise(
         "Where every 5xx is to be retried, a complete 5xx frees the key.",
         "Stripe v2; Azure Communication Services",
@@ -142,7 +142,7 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(own_refusals(t))
     })
     .needs(&[Need::Route(Route::Small)])
-    .after(&["EXE-09"])
+    .after(&["REP-01", "EXE-09"])
     .promise(
         "A request that the layer refused by itself leaves its key free.",
         "Stripe (kept only after execution began)",

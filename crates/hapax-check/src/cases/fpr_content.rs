@@ -22,7 +22,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("FPR-01-problem", Kind::Profile, "the refusal says key-reused", |t| {
         Box::pin(key_reused(t))
     })
-    .after(&["FPR-01"])
+    .after(&["FPR-01", "HTP-12"])
     .promise(
         "The refusal is 422 with the code key-reused.",
         "draft-07 section 2.7",
@@ -49,7 +49,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("FPR-05-query", Kind::Profile, "another query is another request", |t| {
         Box::pin(other_target(t, &[("?a=1&b=2", "?a=1&b=3"), ("?a=1&b=2", "?b=2&a=1"), ("", "?x")]))
     })
-    .after(&["FPR-01"])
+    .after(&["FPR-02"])
     .promise(
         "The query's bytes are compared, their order included.",
         "Whop (method, path and query count)",
@@ -58,7 +58,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("FPR-05-path", Kind::Profile, "the path's bytes are compared", |t| {
         Box::pin(other_target(t, &[("/a%41", "/aA"), ("/a", "/a/"), ("/a", "/A")]))
     })
-    .after(&["FPR-01"])
+    .after(&["FPR-02"])
     .promise(
         "Paths that differ in their bytes are different requests.",
         "RFC 9110 section 4.2.3 (only the origin knows which paths are equivalent)",
@@ -67,7 +67,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("FPR-05-encoded-slash", Kind::Profile, "an encoded slash is no slash", |t| {
         Box::pin(encoded_slash(t))
     })
-    .after(&["FPR-01"])
+    .after(&["FPR-02"])
     .promise(
         "/a%2Fb is never taken for /a/b: it is refused or another request.",
         "RFC 3986 section 2.2",
@@ -76,7 +76,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("FPR-05-media-type", Kind::Profile, "another media type is another request", |t| {
         Box::pin(media_type(t))
     })
-    .after(&["FPR-01"])
+    .after(&["FPR-02"])
     .promise(
         "The same bytes as another Content-Type are refused with 422.",
         "field report (a replay bypassed 415)",
@@ -103,7 +103,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("FPR-07-other-part", Kind::Profile, "another part is another request", |t| {
         Box::pin(other_part(t))
     })
-    .after(&["FPR-07"])
+    .after(&["FPR-07", "FPR-01"])
     .promise(
         "A form with a fresh boundary and another part, or with a part that contains the old \
          boundary, is refused.",
@@ -111,7 +111,7 @@ pub(super) const CASES: &[Case] = &[
         REUSE,
     ),
     Case::layer("FPR-08", Kind::Profile, "no body equals an empty body", |t| Box::pin(empty(t)))
-        .after(&["FPR-01"])
+        .after(&["FPR-01", "FPR-04-framing"])
         .promise(
             "An absent body and one of no bytes are the same; {} and null differ from them.",
             "RFC 9110 section 6.4",
@@ -123,7 +123,7 @@ async fn other_body(t: &Trial) -> Result<(), Stop> {
     let request = t.keyed(Route::Plain);
     let first = t.send(&request).await?;
     status(&first, 201, "the first request")?;
-    for body in [OTHER_PAYLOAD, "{\"item\":\"chair\",\"amount\":100} ", ""] {
+    for body in [OTHER_PAYLOAD, "{}", ""] {
         let answer = t.send(&request.clone().body(body)).await?;
         t.count(1, "after another body with the same key")?;
         not_replayed(&first, &answer, "another body")?;
@@ -158,7 +158,7 @@ async fn in_flight(t: &Trial) -> Result<(), Stop> {
         let answer = t.send(&request.clone().body(OTHER_PAYLOAD)).await;
         // The owner is still running: the answer cannot have waited for it.
         gate.open();
-        problem(&answer?, 422, "key-reused")
+        status(&answer?, 422, "another body with the same key")
     };
     let (first, judged) = futures_util::future::join(t.send(&request), steps).await;
     judged?;
@@ -178,7 +178,7 @@ async fn other_target(t: &Trial, pairs: &[(&str, &str)]) -> Result<(), Stop> {
         second.target = format!("{base}{other}");
         let answer = t.send(&second).await?;
         t.count(at + 1, &format!("after {other:?} with the key of {one:?}"))?;
-        problem(&answer, 422, "key-reused")?;
+        status(&answer, 422, "another request with the same key")?;
         same(&first, &t.send(&request).await?)?;
     }
     Ok(())
@@ -199,7 +199,7 @@ async fn encoded_slash(t: &Trial) -> Result<(), Stop> {
         }
         _ => {
             status(&first, 201, "/a%2Fb")?;
-            problem(&second, 422, "key-reused")?;
+            status(&second, 422, "another request with the same key")?;
             t.count(1, "after /a%2Fb and /a/b")
         }
     }
@@ -210,16 +210,20 @@ async fn media_type(t: &Trial) -> Result<(), Stop> {
     let first = t.send(&request).await?;
     let answer = t.send(&request.clone().set("Content-Type", "text/plain")).await?;
     t.count(1, "after the same bytes as text/plain")?;
-    problem(&answer, 422, "key-reused")?;
+    status(&answer, 422, "another request with the same key")?;
     same(&first, &t.send(&request).await?)
 }
 
 async fn reordered(t: &Trial) -> Result<(), Stop> {
     let request = t.keyed(Route::Plain);
     t.send(&request).await?;
-    let answer = t.send(&request.body("{\"amount\":100,\"item\":\"chair\"}")).await?;
-    t.count(1, "after reordered members")?;
-    problem(&answer, 422, "key-reused")
+    let equal = ["{\"amount\":100,\"item\":\"chair\"}", "{\"item\":\"chair\",\"amount\":100} "];
+    for body in equal {
+        let answer = t.send(&request.clone().body(body)).await?;
+        t.count(1, "after other bytes of equal JSON")?;
+        status(&answer, 422, "other bytes of equal JSON")?;
+    }
+    Ok(())
 }
 
 fn form(request: &Request, boundary: &str, file: &str) -> Request {
@@ -253,7 +257,7 @@ async fn other_part(t: &Trial) -> Result<(), Stop> {
         let answer = t.send(&form(&request, "bbbb2222x", file)).await?;
         t.count(1, "after a form with another part")?;
         not_replayed(&first, &answer, "another form")?;
-        problem(&answer, 422, "key-reused")?;
+        status(&answer, 422, "another request with the same key")?;
     }
     Ok(())
 }

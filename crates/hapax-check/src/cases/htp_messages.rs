@@ -84,7 +84,7 @@ pub(super) const CASES: &[Case] = &[
             SMUGGLED,
         ),
     Case::layer("HTP-04", Kind::Core, "a broken answer is 502", |t| Box::pin(broken_answer(t)))
-        .after(&["REP-01"])
+        .after(&["REP-09-missing-chunk", "EXE-07-fresh"])
         .promise(
             "An upstream's answer with broken framing becomes 502, its connection is not used \
              again, and the retry does not run.",
@@ -94,7 +94,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("HTP-04-problem", Kind::Profile, "a broken answer leaves doubt", |t| {
         Box::pin(broken_problem(t))
     })
-    .after(&["HTP-04"])
+    .after(&["HTP-04", "HTP-12"])
     .promise(
         "The first client of a broken answer is told outcome-unknown, and so are its retries.",
         "RFC 9112 section 6.3; ruling 2",

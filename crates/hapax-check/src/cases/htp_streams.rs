@@ -16,7 +16,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("HTP-01", Kind::Core, "fields of the connection stop at the layer", |t| {
         Box::pin(hop_by_hop(t))
     })
-    .after(&["EXE-01"])
+    .after(&["KEY-11-optional"])
     .promise(
         "Fields of the client's connection, and those that Connection lists, do not reach the \
          upstream, and Via is added.",
@@ -26,7 +26,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("HTP-07", Kind::Profile, "a protected request does not upgrade", |t| {
         Box::pin(no_upgrade(t))
     })
-    .after(&["EXE-01"])
+    .after(&["HTP-01"])
     .promise(
         "Upgrade on a protected request is not forwarded: 101 cannot be kept.",
         "RFC 9110 section 7.8",
@@ -47,7 +47,7 @@ pub(super) const CASES: &[Case] = &[
             TRANSPARENT,
         ),
     Case::layer("HTP-08-upload", Kind::Core, "uploads stream through", |t| Box::pin(upload(t)))
-        .after(&["EXE-01"])
+        .after(&["KEY-11-optional"])
         .promise(
             "The first bytes of an unprotected upload reach the upstream before its last ones are \
              sent.",
@@ -92,7 +92,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("HTP-10-trace", Kind::Core, "a trace belongs to its request", |t| {
         Box::pin(trace(t))
     })
-    .after(&["REP-01"])
+    .after(&["REP-06"])
     .promise(
         "A first request's trace context goes upstream as the same trace, and a replay emits none \
          of it.",

@@ -21,7 +21,7 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(required_code(t))
     })
     .needs(&[Need::Route(Route::Required)])
-    .after(&["KEY-11"])
+    .after(&["KEY-11", "HTP-12"])
     .promise(
         "The refusal of a request without its key has the code missing-key.",
         "draft-07 section 2.7",
@@ -77,7 +77,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("KEY-13-authorization", Kind::Profile, "Connection cannot hide the caller", |t| {
         Box::pin(hidden_caller(t))
     })
-    .after(&["EXE-01"])
+    .after(&["KEY-13"])
     .promise(
         "A request that lists Authorization in Connection is refused, or runs in its own scope \
          with its credentials.",

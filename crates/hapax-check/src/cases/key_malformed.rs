@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 
 use crate::case::{Case, Kind, Stop};
-use crate::judge::{ensure, problem, refused};
+use crate::judge::{ensure, problem, refused, well_formed_problem};
 use crate::profile::Route;
 use crate::trial::Trial;
 use crate::wire::Request;
@@ -43,7 +43,8 @@ pub(super) const CASES: &[Case] = &[
     malformed("KEY-05-bare-space", "a bare value with a space inside is refused", |t| {
         Box::pin(refused_value(t, Route::Plain, b"ab cd", &[400]))
     }),
-    malformed("KEY-05-problem", "the refusal says invalid-key", |t| Box::pin(says_invalid(t))),
+    malformed("KEY-05-problem", "the refusal says invalid-key", |t| Box::pin(says_invalid(t)))
+        .after(&["KEY-05-unterminated", "HTP-12"]),
     malformed("KEY-07-empty-field", "an empty field is refused", |t| {
         Box::pin(refused_value(t, Route::Plain, b"", &[400]))
     }),
@@ -122,6 +123,7 @@ async fn says_invalid(t: &Trial) -> Result<(), Stop> {
     for value in ["\"unterminated", "", "ab cd"] {
         let answer = t.send(&t.post(Route::Plain).raw_key(value)).await?;
         problem(&answer, 400, "invalid-key")?;
+        well_formed_problem(&answer)?;
     }
     Ok(())
 }

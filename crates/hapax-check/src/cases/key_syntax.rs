@@ -1,7 +1,7 @@
 //! KEY: which field values denote which key.
 
 use crate::case::{Case, Kind, Need, Stop};
-use crate::judge::{ensure, problem, refused, same, status};
+use crate::judge::{ensure, refused, same, status};
 use crate::profile::Route;
 use crate::trial::Trial;
 
@@ -171,7 +171,7 @@ async fn both_forms(t: &Trial, quoted_first: bool) -> Result<(), Stop> {
 async fn strict_bare(t: &Trial) -> Result<(), Stop> {
     let key = t.key();
     let answer = t.send(&t.post(Route::StrictSyntax).raw_key(&key)).await?;
-    problem(&answer, 400, "invalid-key")?;
+    status(&answer, 400, "a bare key on a strict route")?;
     t.count(0, "after a bare key on a strict route")?;
     let answer = t.send(&t.post(Route::StrictSyntax).key(&key)).await?;
     status(&answer, 201, "a quoted key on a strict route")

@@ -48,7 +48,7 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(outcome_unknown(t))
     })
     .needs(OUTCOME)
-    .after(&["FAI-01"])
+    .after(&["FAI-01", "HTP-12"])
     .promise(
         "Hapax-Outcome: unknown leaves the key in doubt whatever the status.",
         "Adyen transient-error",
@@ -58,7 +58,7 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(outcome_client(t))
     })
     .needs(OUTCOME)
-    .after(&["EXE-01"])
+    .after(&["REP-01"])
     .promise(
         "A client's own Hapax fields never reach the upstream and change nothing.",
         "ruling 2",

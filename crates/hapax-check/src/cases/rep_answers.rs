@@ -33,7 +33,7 @@ pub(super) const CASES: &[Case] = &[
         "A client that follows Location finds nothing on the retry if it is lost.",
     ),
     Case::layer("REP-01-repeated", Kind::Core, "every retry gets it", |t| Box::pin(repeated(t)))
-        .after(&["REP-01"])
+        .after(&["REP-01-fields"])
         .promise(
             "The tenth retry gets the first answer as the first retry did.",
             "draft-07 section 2.6",
@@ -60,7 +60,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("REP-07-binary", Kind::Core, "binary and empty contents survive", |t| {
         Box::pin(binary(t))
     })
-    .after(&["REP-01"])
+    .after(&["REP-01-fields"])
     .promise(
         "Binary, large and empty contents are replayed byte by byte.",
         "RFC 9110 section 6.4; field reports of damaged bodies",
@@ -109,7 +109,7 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(oversized(t))
     })
     .needs(&[Need::Route(Route::Small)])
-    .after(&["REP-01"])
+    .after(&["REP-01", "HTP-12"])
     .promise(
         "A result over the limit reaches the first client whole; the retry is told \
          result-not-retained and nothing runs again.",
@@ -129,7 +129,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("REP-01-restart", Kind::Core, "replays survive a restart", |t| {
         Box::pin(restart(t))
     })
-    .needs(&[Need::Command])
+    .needs(&[Need::Command, Need::Durable])
     .after(&["REP-01-fields"])
     .alone()
     .promise(
@@ -186,8 +186,8 @@ async fn marks(t: &Trial) -> Result<(), Stop> {
     let request = t.keyed(Route::Plain);
     unmarked(&t.send(&request).await?, "the first answer")?;
     marked(&t.send(&request).await?, "the replay")?;
-    let other = t.send(&request.body("other")).await?;
-    unmarked(&other, "the refusal of another payload")
+    let other = t.send(&request.raw_key("\"unterminated")).await?;
+    unmarked(&other, "the refusal of a malformed key")
 }
 
 async fn upstream_mark(t: &Trial) -> Result<(), Stop> {

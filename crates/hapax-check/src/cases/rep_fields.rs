@@ -13,7 +13,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("REP-03", Kind::Core, "fields of the connection are not replayed", |t| {
         Box::pin(hop_by_hop(t))
     })
-    .after(&["REP-01"])
+    .after(&["REP-01-fields"])
     .promise(
         "Connection, everything it lists, Keep-Alive, Proxy-Authenticate, Upgrade and their like \
          are neither passed on nor replayed.",
@@ -23,7 +23,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("REP-03-no-content", Kind::Core, "204 is replayed without content", |t| {
         Box::pin(no_content(t))
     })
-    .after(&["REP-01"])
+    .after(&["REP-01-fields"])
     .promise(
         "A 204 is replayed as 204, without Content-Length and without chunks.",
         "RFC 9110 section 8.6; RFC 9112 section 6.1",
@@ -48,7 +48,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("REP-05", Kind::Profile, "Set-Cookie is not replayed", |t| {
         Box::pin(cookies_dropped(t))
     })
-    .after(&["REP-01"])
+    .after(&["REP-07"])
     .promise(
         "Set-Cookie reaches the first client and is not replayed by default.",
         "field reports granit#1151, concerns_on_rails#47",
@@ -58,7 +58,7 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(cookies_kept(t))
     })
     .needs(&[Need::Route(Route::Cookies)])
-    .after(&["REP-01"])
+    .after(&["REP-07"])
     .promise(
         "Where Set-Cookie is replayed, several lines stay several and unmodified.",
         "field report fiber#4693 (cookies were split at commas)",
@@ -77,7 +77,7 @@ pub(super) const CASES: &[Case] = &[
     Case::layer("REP-07", Kind::Core, "repeated fields keep order and count", |t| {
         Box::pin(repeated(t))
     })
-    .after(&["REP-01"])
+    .after(&["REP-01-fields"])
     .promise(
         "Repeated lines of a field are replayed in their order and number; values with commas and \
          quotes are unchanged.",

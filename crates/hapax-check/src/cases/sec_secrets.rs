@@ -46,7 +46,7 @@ pub(super) const CASES: &[Case] = &[
     "the data port is no admin port",
     |t| Box::pin(no_admin(t)),
 )
-.after(&["EXE-01"])
+.after(&["KEY-11-optional"])
 .promise(
     "None of the admin listener's paths answers on the data port: they go to the upstream, also \
      in absolute form and encoded.",

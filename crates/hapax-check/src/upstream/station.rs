@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::lock;
-use super::reply::Reply;
+use super::reply::{Gate, Reply};
 use crate::wire::Head;
 
 /// A request as it arrived at the upstream.
@@ -48,6 +48,8 @@ struct Inner {
     script: Mutex<Script>,
     arrivals: Mutex<Vec<Arrival>>,
     cut: Mutex<Vec<Head>>,
+    /// Every gate that a reply of this station waits for or waited for.
+    gates: Mutex<Vec<Gate>>,
     /// Bumped whenever anything arrives.
     changed: watch::Sender<u64>,
     body_bytes: watch::Sender<usize>,
@@ -66,6 +68,7 @@ impl Station {
             script: Mutex::new(script),
             arrivals: Mutex::default(),
             cut: Mutex::default(),
+            gates: Mutex::default(),
             changed: watch::Sender::new(0),
             body_bytes: watch::Sender::new(0),
         };
@@ -74,6 +77,7 @@ impl Station {
 
     /// Answers every further arrival like this.
     pub(crate) fn reply(&self, reply: Reply) {
+        self.remember_gates(&reply);
         let mut script = lock(&self.inner.script);
         script.once.clear();
         script.then = reply;
@@ -81,12 +85,21 @@ impl Station {
 
     /// Answers like this once the replies for the next arrivals are used up.
     pub(crate) fn reply_later(&self, reply: Reply) {
+        self.remember_gates(&reply);
         lock(&self.inner.script).then = reply;
     }
 
     /// Answers the next arrivals with these, and later ones as before.
     pub(crate) fn reply_once(&self, replies: impl IntoIterator<Item = Reply>) {
-        lock(&self.inner.script).once.extend(replies);
+        for reply in replies {
+            self.remember_gates(&reply);
+            lock(&self.inner.script).once.push_back(reply);
+        }
+    }
+
+    fn remember_gates(&self, reply: &Reply) {
+        let gates = [&reply.gate, &reply.body_gate].into_iter().flatten().cloned();
+        lock(&self.inner.gates).extend(gates);
     }
 
     /// Complete requests that arrived, in order.
@@ -149,13 +162,10 @@ impl Station {
         self.inner.body_bytes.send_modify(|seen| *seen += bytes);
     }
 
-    /// Opens every gate of the script, so that no connection waits for an ended case.
+    /// Opens every gate, so that no connection waits for an ended case.
     pub(crate) fn open_gates(&self) {
-        let script = lock(&self.inner.script);
-        for reply in script.once.iter().chain([&script.then]) {
-            for gate in [&reply.gate, &reply.body_gate].into_iter().flatten() {
-                gate.open();
-            }
+        for gate in lock(&self.inner.gates).iter() {
+            gate.open();
         }
     }
 }

@@ -179,6 +179,17 @@ impl Answer {
             .or_else(|| text("type").and_then(|kind| kind.rsplit('/').next().map(str::to_owned)))
     }
 
+    /// Whether the answer is a conflict that time will end, as opposed to an unknown outcome:
+    /// told by its code, or by its words where it has none.
+    pub(crate) fn still_busy(&self) -> bool {
+        let words = match self.code() {
+            Some(code) => code,
+            None => String::from_utf8_lossy(&self.body).to_lowercase(),
+        };
+        let doubt = ["unknown", "doubt", "indeterminate"];
+        self.status == 409 && !doubt.iter().any(|word| words.contains(word))
+    }
+
     /// Whether the answer says by either usual marker that it is a replay.
     pub(crate) fn marked(&self) -> bool {
         ["idempotent-replayed", "idempotency-replayed", "idempotent-replay", "idempotency-replay"]

@@ -26,6 +26,7 @@ pub(crate) struct Layer {
     store: Store,
     defect: Defect,
     running: AtomicUsize,
+    turn: tokio::sync::Mutex<()>,
     /// Outcomes that waiters of this process share.
     outcomes: Mutex<HashMap<String, watch::Receiver<Option<Value>>>>,
 }
@@ -33,7 +34,8 @@ pub(crate) struct Layer {
 impl Layer {
     pub(crate) fn new(upstream: String, store: Store, defect: Defect) -> Self {
         let running = AtomicUsize::new(0);
-        Self { upstream, store, defect, running, outcomes: Mutex::default() }
+        let turn = tokio::sync::Mutex::default();
+        Self { upstream, store, defect, running, turn, outcomes: Mutex::default() }
     }
 
     pub(crate) fn idle(&self) -> bool {
@@ -42,7 +44,10 @@ impl Layer {
 
     pub(crate) async fn handle(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
         let path = request.uri().path().to_owned();
-        if path == "/.well-known/idempotency" {
+        if path == "/metrics" && self.defect == Defect::AdminOnData {
+            return whole(200, "requests_total 1".into());
+        }
+        if path == "/.well-known/idempotency" && self.defect != Defect::NoPolicy {
             let policy = json!({"lifetime": "PT24H", "offers": ["outcome-header", "re-execute"]});
             return whole(200, policy.to_string().into());
         }
@@ -53,6 +58,7 @@ impl Layer {
         let method = request.method().as_str();
         let guarded =
             matches!(method, "POST" | "PATCH") || (rules.put && matches!(method, "PUT" | "DELETE"));
+        let guarded = guarded || self.defect == Defect::ProtectsAll;
         if guarded && !rules.off {
             match self.admit(&request, &rules) {
                 Err(refusal) => return refusal,
@@ -60,8 +66,8 @@ impl Layer {
                 Ok(None) => {}
             }
         }
-        match forward::stream(&self.upstream, request).await {
-            Ok(answer) => answer.map(BodyExt::boxed),
+        match forward::stream(&self.upstream, request, self.defect).await {
+            Ok(answer) => answer,
             Err(error) if error.contains("host") => self.problem(400, "invalid-request"),
             Err(_) => self.problem(502, "upstream-unreachable"),
         }
@@ -80,8 +86,12 @@ impl Layer {
         let key = match identity::key(&parts, rules, self.defect) {
             Ok(key) => key,
             Err(_) if self.defect == Defect::MalformedRuns => return Ok(None),
+            Err(_) if self.defect == Defect::ReadsFirst => return Ok(Some(String::new())),
             Err(_) => return Err(self.problem(400, "invalid-key")),
         };
+        if key.is_none() && rules.required && self.defect == Defect::ReadsFirst {
+            return Ok(Some(String::new()));
+        }
         if key.is_none() && rules.required {
             return Err(self.problem(400, "missing-key"));
         }
@@ -89,6 +99,12 @@ impl Layer {
             let value = value.to_str().unwrap_or_default().to_ascii_lowercase();
             value.contains("idempotency-key") || value.contains("authorization")
         });
+        if hidden && self.defect == Defect::HidesKey {
+            return Ok(None);
+        }
+        if key.is_none() && self.defect == Defect::KeylessKept {
+            return Ok(Some("no key".to_owned()));
+        }
         let slash = parts.uri.path().to_ascii_lowercase().contains("%2f");
         if key.is_some() && (hidden || slash || identity::record(&parts, "", self.defect).is_err())
         {
@@ -106,18 +122,29 @@ impl Layer {
         let (parts, body) = request.into_parts();
         let length = parts.headers.get("content-length").and_then(|value| value.to_str().ok());
         let length = length.and_then(|value| value.parse::<usize>().ok()).unwrap_or(0);
-        if length > rules.body_max {
+        let limit = match self.defect {
+            Defect::NoLimit => usize::MAX,
+            _ => rules.body_max,
+        };
+        if length > limit {
             return self.problem(413, "body-too-large");
         }
-        let body = match Limited::new(body, rules.body_max).collect().await {
+        let body = match Limited::new(body, limit).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<http_body_util::LengthLimitError>() => {
                 return self.problem(413, "body-too-large");
             }
             Err(_) => return self.problem(400, "invalid-request"),
         };
+        if key.is_empty() {
+            let missing = parts.headers.get("idempotency-key").is_none();
+            return self.problem(400, if missing { "missing-key" } else { "invalid-key" });
+        }
+        if self.defect == Defect::LogsKeys {
+            println!("handling the key {key}");
+        }
         let id = identity::record(&parts, &key, self.defect).unwrap();
-        let print = identity::fingerprint(&parts, &body);
+        let print = identity::fingerprint(&parts, &body, self.defect);
         let deadline = now_ms() + rules.wait_ms;
         loop {
             let shared = self.outcomes.lock().unwrap().get(&id).cloned();
@@ -125,26 +152,34 @@ impl Layer {
                 Claimed::Granted { attempt, number } => {
                     return self.own(parts, body, id, attempt, number, *rules).await;
                 }
-                Claimed::Mismatch => return self.problem(422, "key-reused"),
+                Claimed::Mismatch => {
+                    let conflict = self.defect == Defect::ConflictForMismatch;
+                    return self.problem(if conflict { 409 } else { 422 }, "key-reused");
+                }
                 Claimed::Doubt => return self.problem(409, "outcome-unknown"),
                 Claimed::NotRetained => return self.problem(410, "result-not-retained"),
-                Claimed::Replay(record) => return self.replay(&record),
-                Claimed::Running if now_ms() >= deadline => {
+                Claimed::Replay(record) => return self.replay(&record, &parts),
+                Claimed::Running if now_ms() >= deadline && self.defect != Defect::WaitsForEver => {
                     if self.defect == Defect::KeepsConflict {
-                        self.keep_conflict(&id);
+                        self.store.keep_conflict(&id);
                     }
                     return self.problem(409, "in-progress");
                 }
                 Claimed::Running => {}
             }
-            let left = Duration::from_millis(deadline.saturating_sub(now_ms()).min(100));
+            let left = deadline.saturating_sub(now_ms());
             let Some(mut shared) = shared else {
-                tokio::time::sleep(left).await;
+                tokio::time::sleep(Duration::from_millis(left.min(50))).await;
                 continue;
             };
+            // Polling here could find a freed key before its outcome is told.
+            let left = Duration::from_millis(left);
             let told = tokio::time::timeout(left, shared.wait_for(Option::is_some)).await;
             if let Ok(Ok(outcome)) = told {
-                if let Some(answer) = outcome.as_ref().filter(|answer| !answer["free"].is_null()) {
+                let freed = |answer: &&Value| {
+                    !answer["free"].is_null() && self.defect != Defect::WaitersRerun
+                };
+                if let Some(answer) = outcome.as_ref().filter(freed) {
                     return self.first(answer);
                 }
             }
@@ -155,16 +190,6 @@ impl Layer {
     async fn claim(self: &Arc<Self>, id: &str, print: &str, rules: &Rules) -> Claimed {
         let (layer, id, print, rules) = (self.clone(), id.to_owned(), print.to_owned(), *rules);
         tokio::task::spawn_blocking(move || layer.store.claim(&id, &print, &rules)).await.unwrap()
-    }
-
-    fn keep_conflict(&self, id: &str) {
-        self.outcomes.lock().unwrap().remove(id);
-        let rules = Rules::of("/");
-        self.store.overwrite(
-            id,
-            json!({"state": "done", "status": 409, "fields": [], "body": ""}),
-            &rules,
-        );
     }
 
     /// Runs the operation as its owner, in a task that outlives the client.
@@ -227,7 +252,7 @@ impl Layer {
         let zipped = self.defect == Defect::ZipsForAll;
         let lost_key = self.defect == Defect::LosesKey;
         let request = move || {
-            let mut builder = forward::head(parts).unwrap();
+            let mut builder = forward::head(parts, self.defect).unwrap();
             let headers = builder.headers_mut().unwrap();
             if !zipped {
                 headers.remove("accept-encoding");
@@ -239,9 +264,16 @@ impl Layer {
             builder.body(Full::new(body.clone())).unwrap()
         };
         let calling = async {
-            match forward::call(&self.upstream, request()).await {
+            let _alone = match self.defect {
+                Defect::SerialKeys => Some(self.turn.lock().await),
+                _ => None,
+            };
+            match forward::call(&self.upstream, request(), self.defect).await {
                 Err(Lost::Unknown) if self.defect == Defect::Resends => {
-                    forward::call(&self.upstream, request()).await
+                    forward::call(&self.upstream, request(), self.defect).await
+                }
+                Ok(came) if self.defect == Defect::FollowsRedirects && redirects(&came) => {
+                    forward::call(&self.upstream, request(), self.defect).await
                 }
                 came => came,
             }
@@ -263,7 +295,7 @@ impl Layer {
             }
         };
         let (settlement, answer) = self.judge(came, &rules);
-        if self.defect == Defect::KeepsLate {
+        if self.defect == Defect::KeepsLate && settlement["state"] == "done" {
             told.send_replace(Some(answer));
             tokio::time::sleep(Duration::from_millis(300)).await;
             self.settle(id, attempt, settlement, rules).await;
@@ -290,6 +322,9 @@ impl Layer {
             Err(Lost::Unknown) => return (json!({"state": "doubt"}), unknown),
             Ok(answer) => answer,
         };
+        if answer["cut"] == true && self.defect == Defect::PassesTruncated {
+            return (json!({"state": "doubt"}), answer);
+        }
         if answer["cut"] == true && self.defect != Defect::KeepsTruncated {
             return (json!({"state": "doubt"}), unknown);
         }
@@ -331,6 +366,16 @@ impl Layer {
         if self.defect == Defect::KeepsRefusals && refused {
             return "done";
         }
+        match self.defect {
+            Defect::FreesBadGateway if matches!(status, 502 | 504) => return "released",
+            Defect::FreesClientErrors
+                if (400..500).contains(&status) && rules.failures == Failures::Standard =>
+            {
+                return "released";
+            }
+            Defect::KeepsServerErrors if status == 500 => return "done",
+            _ => {}
+        }
         match rules.failures {
             Failures::StoreAll => "done",
             Failures::SuccessOnly if status >= 300 => "released",
@@ -351,12 +396,20 @@ impl Layer {
             return self.problem(status as u16, answer["code"].as_str().unwrap());
         }
         let mut response = rebuilt(answer, self.defect);
-        expires(&mut response, answer);
+        if self.defect != Defect::LosesExpires {
+            expires(&mut response, answer);
+        }
         response
     }
 
-    fn replay(&self, record: &Value) -> Answer {
+    fn replay(&self, record: &Value, parts: &Parts) -> Answer {
         let mut response = rebuilt(record, self.defect);
+        if self.defect == Defect::LosesStatus {
+            *response.status_mut() = http::StatusCode::OK;
+        }
+        if self.defect == Defect::JudgesConditions && parts.headers.contains_key("if-none-match") {
+            return whole(304, Bytes::new());
+        }
         let headers = response.headers_mut();
         if record["cookies"] != true {
             headers.remove("set-cookie");
@@ -368,7 +421,7 @@ impl Layer {
                 || ["www-authenticate", "server-timing", "traceresponse", "alt-svc"]
                     .contains(&text);
             let lost = self.defect == Defect::LosesFields && text != "content-type";
-            if exchange || lost {
+            if (exchange && self.defect != Defect::ReplaysExchange) || lost {
                 headers.remove(name);
             }
         }
@@ -376,7 +429,11 @@ impl Layer {
             headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
         }
         let since = record["since"].as_u64().unwrap_or_else(now_ms);
-        headers.insert("age", HeaderValue::from((now_ms().saturating_sub(since)) / 1000));
+        if self.defect == Defect::DropsDate {
+            headers.remove("date");
+        } else {
+            headers.insert("age", HeaderValue::from((now_ms().saturating_sub(since)) / 1000));
+        }
         expires(&mut response, record);
         response
     }
@@ -449,6 +506,11 @@ fn rebuilt(answer: &Value, defect: Defect) -> Answer {
         }
     }
     response
+}
+
+fn redirects(answer: &Value) -> bool {
+    let status = answer["status"].as_u64().unwrap_or(0);
+    (300..400).contains(&status)
 }
 
 fn whole(status: u16, body: Bytes) -> Answer {

@@ -4,12 +4,14 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use super::Defect;
 use super::identity::hex;
 
 const HOP: [&str; 9] = [
@@ -39,11 +41,17 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
 }
 
 /// The head for the upstream.
-pub(crate) fn head(parts: &Parts) -> Result<http::request::Builder, String> {
+pub(crate) fn head(parts: &Parts, defect: Defect) -> Result<http::request::Builder, String> {
     let mut headers = parts.headers.clone();
     let host = super::identity::authority(parts)?;
-    strip(&mut headers);
-    headers.remove("x-forwarded-for");
+    if defect == Defect::KeepsHopByHop {
+        headers.remove("transfer-encoding");
+    } else {
+        strip(&mut headers);
+    }
+    if defect != Defect::TrustsForwarded {
+        headers.remove("x-forwarded-for");
+    }
     headers.remove("expect");
     let client: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str().starts_with("hapax-")).cloned().collect();
@@ -66,7 +74,11 @@ pub(crate) enum Lost {
 }
 
 /// A whole answer, as it is kept: status, fields and content.
-pub(crate) async fn call(upstream: &str, request: Request<Full<Bytes>>) -> Result<Value, Lost> {
+pub(crate) async fn call(
+    upstream: &str,
+    request: Request<Full<Bytes>>,
+    defect: Defect,
+) -> Result<Value, Lost> {
     let stream = TcpStream::connect(upstream).await.map_err(|_| Lost::NotSent)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
@@ -74,7 +86,11 @@ pub(crate) async fn call(upstream: &str, request: Request<Full<Bytes>>) -> Resul
     tokio::spawn(connection);
     let answer = sender.send_request(request).await.map_err(|_| Lost::Unknown)?;
     let (mut parts, body) = answer.into_parts();
-    strip(&mut parts.headers);
+    if defect == Defect::KeepsHopByHop {
+        parts.headers.remove("transfer-encoding");
+    } else {
+        strip(&mut parts.headers);
+    }
     parts.headers.remove("content-length");
     parts.headers.remove("trailer");
     let mut content = Vec::new();
@@ -82,12 +98,21 @@ pub(crate) async fn call(upstream: &str, request: Request<Full<Bytes>>) -> Resul
     let mut cut = false;
     while let Some(frame) = body.frame().await {
         match frame {
-            Ok(frame) => content.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new())),
+            Ok(frame) => match frame.into_data() {
+                Ok(data) => content.extend_from_slice(&data),
+                Err(frame) if defect == Defect::MergesTrailers => {
+                    parts.headers.extend(frame.into_trailers().unwrap_or_default());
+                }
+                Err(_) => {}
+            },
             Err(_) => {
                 cut = true;
                 break;
             }
         }
+    }
+    if defect == Defect::TextBodies {
+        content = String::from_utf8_lossy(&content).into_owned().into_bytes();
     }
     let fields: Vec<(String, String)> = parts
         .headers
@@ -106,11 +131,19 @@ pub(crate) async fn call(upstream: &str, request: Request<Full<Bytes>>) -> Resul
 pub(crate) async fn stream(
     upstream: &str,
     mut request: Request<Incoming>,
-) -> Result<Response<Incoming>, String> {
+    defect: Defect,
+) -> Result<Response<BoxBody<Bytes, hyper::Error>>, String> {
     let upgrade = request.headers().get("upgrade").cloned();
     let theirs = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
-    let mut forwarded = head(&parts)?.body(body).map_err(|error| error.to_string())?;
+    let body = match defect {
+        Defect::BuffersStreams => {
+            let whole = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
+            Full::new(whole).map_err(|never| match never {}).boxed()
+        }
+        _ => body.boxed(),
+    };
+    let mut forwarded = head(&parts, defect)?.body(body).map_err(|error| error.to_string())?;
     if let Some(upgrade) = upgrade {
         forwarded.headers_mut().insert("upgrade", upgrade);
         forwarded.headers_mut().insert("connection", HeaderValue::from_static("upgrade"));
@@ -130,8 +163,16 @@ pub(crate) async fn stream(
                 let _ = tokio::io::copy_bidirectional(&mut ours, &mut theirs).await;
             });
         }
-        return Ok(answer);
+        return Ok(answer.map(BodyExt::boxed));
     }
-    strip(answer.headers_mut());
-    Ok(answer)
+    if defect != Defect::KeepsHopByHop {
+        strip(answer.headers_mut());
+    }
+    if defect == Defect::BuffersStreams {
+        let (parts, body) = answer.into_parts();
+        let whole = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
+        let body = Full::new(whole).map_err(|never| match never {}).boxed();
+        return Ok(Response::from_parts(parts, body));
+    }
+    Ok(answer.map(BodyExt::boxed))
 }

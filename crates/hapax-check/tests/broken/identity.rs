@@ -11,10 +11,17 @@ pub(crate) fn key(parts: &Parts, rules: &Rules, defect: Defect) -> Result<Option
         parts.headers.get_all("idempotency-key").iter().map(http::HeaderValue::as_bytes).collect();
     let value = match lines.as_slice() {
         [] => return Ok(None),
+        [value, ..] if defect == Defect::FirstKeyWins => value.trim_ascii(),
         [value] => value.trim_ascii(),
         _ => return Err("two keys".to_owned()),
     };
-    let key = parse(value, rules.strict_syntax, defect)?;
+    let mut key = parse(value, rules.strict_syntax, defect)?;
+    if defect == Defect::FoldsCase {
+        key = key.to_ascii_lowercase();
+    }
+    if defect == Defect::TrimsKeys {
+        key = key.trim().to_owned();
+    }
     match key.len() {
         0 => Err("empty".to_owned()),
         1..=255 => Ok(Some(key)),
@@ -31,11 +38,8 @@ fn parse(value: &[u8], strict: bool, defect: Defect) -> Result<String, String> {
         if strict || text.contains(['"', ',', ' ']) {
             return Err("not quoted".to_owned());
         }
-        return Ok(if defect == Defect::QuotedDiffers {
-            format!("bare {text}")
-        } else {
-            text.into()
-        });
+        let differs = defect == Defect::QuotedDiffers && !text.is_empty();
+        return Ok(if differs { format!("bare {text}") } else { text.into() });
     };
     let mut key = String::new();
     let mut letters = rest.chars();
@@ -51,6 +55,9 @@ fn parse(value: &[u8], strict: bool, defect: Defect) -> Result<String, String> {
         }
     }
     let tail = letters.as_str();
+    if defect == Defect::CountsParameters {
+        key.push_str(tail);
+    }
     if tail.is_empty() || tail.starts_with(';') { Ok(key) } else { Err("more".to_owned()) }
 }
 
@@ -77,7 +84,12 @@ pub(crate) fn record(parts: &Parts, key: &str, defect: Defect) -> Result<String,
         return Err("two credentials".to_owned());
     }
     let caller = caller.map(|caller| caller.as_bytes().trim_ascii()).unwrap_or_default();
-    let authority = authority(parts)?;
+    let mut authority = authority(parts)?;
+    if defect == Defect::IgnoresHost {
+        authority.clear();
+    }
+    let claims = caller.splitn(3, |byte| *byte == b'.').nth(1);
+    let caller = claims.filter(|_| defect == Defect::TrustsClaims).unwrap_or(caller);
     let key = if defect == Defect::CutKeys { &key[..key.len().min(64)] } else { key };
     let mut digest = Sha256::new();
     match defect {
@@ -99,7 +111,7 @@ pub(crate) fn record(parts: &Parts, key: &str, defect: Defect) -> Result<String,
 }
 
 /// The request's digest: method, target, media type and content.
-pub(crate) fn fingerprint(parts: &Parts, body: &[u8]) -> String {
+pub(crate) fn fingerprint(parts: &Parts, body: &[u8], defect: Defect) -> String {
     let kind = parts.headers.get("content-type").map(|kind| kind.as_bytes().to_vec());
     let kind = String::from_utf8_lossy(&kind.unwrap_or_default()).into_owned();
     let mut digest = Sha256::new();
@@ -107,12 +119,27 @@ pub(crate) fn fingerprint(parts: &Parts, body: &[u8]) -> String {
         digest.update(bytes.len().to_be_bytes());
         digest.update(bytes);
     };
-    part(parts.method.as_str().as_bytes());
-    part(parts.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
-    if !parts.headers.contains_key("authorization") && !parts.headers.contains_key("x-api-key") {
+    if defect != Defect::IgnoresMethod {
+        part(parts.method.as_str().as_bytes());
+    }
+    part(match defect {
+        Defect::IgnoresQuery => parts.uri.path().as_bytes(),
+        _ => parts.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes(),
+    });
+    let counted = match defect {
+        Defect::CountsFraming => parts.headers.get("transfer-encoding"),
+        Defect::CountsUserAgent => parts.headers.get("user-agent"),
+        _ => None,
+    };
+    part(counted.map_or(b"", |value| value.as_bytes()));
+    let named = ["authorization", "x-api-key"].iter().any(|name| parts.headers.contains_key(*name));
+    if defect != Defect::IgnoresCookie && !named {
         part(parts.headers.get("cookie").map_or(b"", |cookie| cookie.as_bytes()));
     }
-    match kind.split_once("boundary=").filter(|_| kind.starts_with("multipart/form-data")) {
+    let form = kind.starts_with("multipart/form-data") && defect != Defect::BoundaryCounts;
+    let json =
+        serde_json::from_slice::<std::collections::BTreeMap<String, serde_json::Value>>(body);
+    match kind.split_once("boundary=").filter(|_| form) {
         Some((_, boundary)) => {
             let mut whole = b"\r\n".to_vec();
             whole.extend_from_slice(body);
@@ -122,8 +149,13 @@ pub(crate) fn fingerprint(parts: &Parts, body: &[u8]) -> String {
             }
         }
         None => {
-            part(kind.as_bytes());
-            part(body);
+            if defect != Defect::IgnoresMediaType {
+                part(kind.as_bytes());
+            }
+            match json {
+                Ok(json) if defect == Defect::ComparesJson => part(format!("{json:?}").as_bytes()),
+                _ => part(body),
+            }
         }
     }
     hex(&digest.finalize())

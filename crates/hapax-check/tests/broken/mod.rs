@@ -3,118 +3,14 @@
 //! The layer runs in a process of its own (this test binary, started again), so that the checker
 //! can kill it like any other. It shares no code with the product.
 
+mod defect;
 pub(crate) mod flow;
 pub(crate) mod forward;
 pub(crate) mod identity;
 pub(crate) mod serve;
 pub(crate) mod store;
 
-/// What is wrong with the layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Defect {
-    /// Two steps instead of one: look whether the key is there, then claim it.
-    CheckThenAct,
-    /// Nothing is persisted before the request is sent.
-    ClaimInMemory,
-    /// Keys are cut to 64 characters.
-    CutKeys,
-    /// A key in doubt expires like a result.
-    DoubtExpires,
-    /// Set-Cookie is replayed.
-    ReplaysCookies,
-    /// A fresh digest of the quoted form: quoted and bare keys differ.
-    QuotedDiffers,
-    /// A dead record still refuses other payloads.
-    DeadRecordRefuses,
-    /// The key is dropped when the client hangs up.
-    FreesOnHangUp,
-    /// The answer to a duplicate in flight is kept as the result.
-    KeepsConflict,
-    /// An interim answer's status becomes the result.
-    KeepsRefusals,
-    /// The record is written after the client has its answer.
-    KeepsLate,
-    /// What was cut is kept as if it were whole.
-    KeepsTruncated,
-    /// A claim lasts as long as a result: a crash wedges the key.
-    LeaseIsRetention,
-    /// Only status, content and Content-Type are replayed.
-    LosesFields,
-    /// The key's field is forwarded under the client's name only if it is in lower case.
-    LosesKey,
-    /// Malformed keys run unprotected.
-    MalformedRuns,
-    /// A mismatch replaces the record.
-    MismatchPoisons,
-    /// A mismatch is told only once the owner is through.
-    MismatchWaits,
-    /// Lines of a field are joined by commas.
-    JoinsLines,
-    /// Nothing is wrong.
-    None,
-    /// The claim is not renewed.
-    NoRenewal,
-    /// The body is not compared.
-    NoFingerprint,
-    /// Errors are plain text.
-    PlainErrors,
-    /// A result over the limit is not kept, and the key is freed.
-    RerunsOversized,
-    /// A lost answer is asked for again.
-    Resends,
-    /// Replays carry no mark.
-    Unmarked,
-    /// The caller is not part of the key's identity.
-    Unscoped,
-    /// Caller and key are joined by a colon.
-    JoinsScope,
-    /// A time-out frees the key.
-    TimeoutFrees,
-    /// gzip is kept and replayed to everyone.
-    ZipsForAll,
-    /// A paused owner overwrites what another has settled.
-    NoFence,
-}
-
-impl Defect {
-    pub(crate) const ALL: [Self; 31] = [
-        Self::CheckThenAct,
-        Self::ClaimInMemory,
-        Self::CutKeys,
-        Self::DeadRecordRefuses,
-        Self::DoubtExpires,
-        Self::FreesOnHangUp,
-        Self::JoinsLines,
-        Self::JoinsScope,
-        Self::KeepsConflict,
-        Self::KeepsLate,
-        Self::KeepsRefusals,
-        Self::KeepsTruncated,
-        Self::LeaseIsRetention,
-        Self::LosesFields,
-        Self::LosesKey,
-        Self::MalformedRuns,
-        Self::MismatchPoisons,
-        Self::MismatchWaits,
-        Self::NoFence,
-        Self::NoFingerprint,
-        Self::NoRenewal,
-        Self::None,
-        Self::PlainErrors,
-        Self::QuotedDiffers,
-        Self::ReplaysCookies,
-        Self::RerunsOversized,
-        Self::Resends,
-        Self::TimeoutFrees,
-        Self::Unmarked,
-        Self::Unscoped,
-        Self::ZipsForAll,
-    ];
-
-    pub(crate) fn named(name: &str) -> Self {
-        Self::ALL.into_iter().find(|defect| format!("{defect:?}") == name).expect("a defect")
-    }
-}
+pub(crate) use defect::Defect;
 
 /// How a prefix of the profile is configured.
 #[derive(Clone, Copy, Debug)]

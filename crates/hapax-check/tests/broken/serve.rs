@@ -38,6 +38,9 @@ pub(crate) async fn serve() {
         });
     }
     drop(listener);
+    if defect == Defect::DiesOnTerm {
+        std::process::exit(1);
+    }
     for _ in 0..300 {
         if layer.idle() {
             break;

@@ -57,7 +57,12 @@ impl Store {
 
     fn write(&self, id: &str, record: Value) {
         let open = record["state"] == "running";
-        if self.defect == Defect::ClaimInMemory && open {
+        let volatile = match self.defect {
+            Defect::ClaimInMemory => open,
+            Defect::ResultInMemory => !open,
+            _ => false,
+        };
+        if volatile {
             self.memory.lock().unwrap().insert(id.to_owned(), record);
             return;
         }
@@ -89,7 +94,8 @@ impl Store {
         let now = now_ms();
         let state = record["state"].as_str().unwrap();
         let settled = matches!(state, "done" | "large" | "released")
-            || (state == "doubt" && self.defect == Defect::DoubtExpires);
+            || (state == "doubt" && self.defect == Defect::DoubtExpires)
+            || (state == "running" && self.defect == Defect::ExpiresRunning);
         let expired = settled && record["expires"].as_u64().unwrap() <= now;
         let differs = record["print"] != print && self.defect != Defect::NoFingerprint;
         if expired && !(differs && self.defect == Defect::DeadRecordRefuses) {
@@ -138,14 +144,11 @@ impl Store {
         });
     }
 
-    /// Writes a result whoever runs.
-    pub(crate) fn overwrite(&self, id: &str, with: Value, rules: &Rules) {
+    /// Has the conflict kept as the result once the owner settles.
+    pub(crate) fn keep_conflict(&self, id: &str) {
         self.change(id, |record| {
             let mut record = record.unwrap();
-            for (name, value) in with.as_object().unwrap() {
-                record[name] = value.clone();
-            }
-            record["expires"] = json!(now_ms() + rules.retention_ms);
+            record["conflict"] = json!(true);
             (Some(record), ())
         });
     }
@@ -160,11 +163,18 @@ impl Store {
                 return (None, ());
             }
             let mut settled = record;
+            let conflict = json!({"state": "done", "status": 409, "fields": [], "body": ""});
+            let with = if settled["conflict"] == true { conflict } else { with };
             for (name, value) in with.as_object().unwrap() {
                 settled[name] = value.clone();
             }
             settled["until"] = json!(now_ms());
-            settled["expires"] = json!(now_ms() + rules.retention_ms);
+            let advertised = with["expires"].as_u64().unwrap_or(now_ms() + rules.retention_ms);
+            settled["expires"] = json!(match self.defect {
+                Defect::ExpiresEarly => advertised - rules.retention_ms / 2,
+                Defect::KeepsTooLong => advertised + rules.retention_ms * 2,
+                _ => advertised,
+            });
             (Some(settled), ())
         });
     }
@@ -191,7 +201,7 @@ impl Store {
             "attempt": attempt,
             "number": number,
             "until": now_ms() + term,
-            "expires": 0,
+            "expires": now_ms() + rules.retention_ms,
         });
         (Some(record), Claimed::Granted { attempt, number })
     }
