@@ -152,6 +152,7 @@ impl Shared {
 /// The kept answer, marked, with its age as an intermediary tells it (REP-02, REP-04).
 fn replay<R>(kept: &RecordedResponse, age: Duration) -> Response<ResponseBody<R>> {
     let trailers = (!kept.trailers.is_empty()).then(|| headers::restored(&kept.trailers));
+    let announced = trailers.as_ref().and_then(headers::names);
     let body = ResponseBody::Whole(Whole::new(kept.body.clone(), trailers));
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(kept.status).unwrap_or(StatusCode::OK);
@@ -159,6 +160,9 @@ fn replay<R>(kept: &RecordedResponse, age: Duration) -> Response<ResponseBody<R>
     *headers = headers::restored(&kept.headers);
     headers.insert(headers::REPLAYED, HeaderValue::from_static("true"));
     headers.insert(header::AGE, age.as_secs().into());
+    if let Some(announced) = announced {
+        headers.insert(header::TRAILER, announced);
+    }
     response
 }
 

@@ -64,6 +64,14 @@ impl Whole {
     fn is_end(&self) -> bool {
         self.data.is_empty() && self.trailers.is_none()
     }
+
+    /// Exact only where nothing follows the content: HTTP/1.1 has no trailers after a length.
+    fn size_hint(&self) -> SizeHint {
+        match &self.trailers {
+            None => SizeHint::with_exact(self.data.len() as u64),
+            Some(_trailers) => SizeHint::default(),
+        }
+    }
 }
 
 impl<B> RequestBody<B> {
@@ -109,7 +117,7 @@ where
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(whole) => SizeHint::with_exact(whole.data.len() as u64),
+            Self::Whole(whole) => whole.size_hint(),
             Self::Stream(body) => body.size_hint(),
             Self::Watched(body) => body.size_hint(),
         }
@@ -147,7 +155,7 @@ where
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(whole) => SizeHint::with_exact(whole.data.len() as u64),
+            Self::Whole(whole) => whole.size_hint(),
             Self::Stream(body) => body.size_hint(),
             Self::Withheld(_) => SizeHint::default(),
             Self::Watched(body) => body.size_hint(),

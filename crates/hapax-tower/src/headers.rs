@@ -87,6 +87,12 @@ pub(crate) fn restored(fields: &[Field]) -> HeaderMap {
     headers
 }
 
+/// The names of `trailers` as the `Trailer` field lists them.
+pub(crate) fn names(trailers: &HeaderMap) -> Option<HeaderValue> {
+    let names: Vec<&str> = trailers.keys().map(HeaderName::as_str).collect();
+    HeaderValue::from_str(&names.join(", ")).ok()
+}
+
 /// The options of `Connection`, in lower case.
 pub(crate) fn connection_options(headers: &HeaderMap) -> Vec<String> {
     headers

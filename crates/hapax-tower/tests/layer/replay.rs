@@ -147,3 +147,19 @@ async fn rep_10_conditions_ranges_and_preferences_of_the_retry_mean_nothing() {
     let again = scene.send(post_with("k", &lines, "b")).await;
     assert_eq!((again.status.as_u16(), &again.body[..]), (200, &b"content"[..]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn rep_11_trailers_are_replayed_as_trailers() {
+    let scene = Scene::new();
+    let body = [Piece::Data("bo"), Piece::Data("dy"), Piece::Trailer("x-sum", "42")];
+    let plan = answer_of(200, &[("trailer", "x-sum")], pieces(&body));
+    let (first, again) = twice(&scene, plan).await;
+    for answered in [first, again] {
+        assert_eq!(answered.body, "body");
+        assert_eq!(answered.header("x-sum"), None);
+        assert_eq!(answered.trailers.as_ref().unwrap()["x-sum"], "42");
+        assert_eq!(answered.header("trailer"), Some("x-sum"));
+    }
+    // With trailers to come, the length of the content is no framing.
+    assert_eq!(scene.head(post("k", "b")).await.body().size_hint().exact(), None);
+}

@@ -130,6 +130,23 @@ async fn rep_03_replays_are_framed_by_hyper() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rep_11_trailers_are_sent_to_clients_that_take_them() {
+    let scene = Scene::new();
+    let body = [Piece::Data("body"), Piece::Trailer("x-sum", "42")];
+    scene.plan(answer_of(200, &[("trailer", "x-sum")], pieces(&body)));
+    let takes = format!("{HEAD}te: trailers\r\ncontent-length: 0\r\nconnection: te, close\r\n\r\n");
+    for replayed in [false, true] {
+        let answer = scene.exchange(&takes).await;
+        assert_eq!(answer.contains("idempotent-replayed"), replayed);
+        assert!(answer.ends_with("4\r\nbody\r\n0\r\nx-sum: 42\r\n\r\n"), "{answer}");
+    }
+    let plain = format!("{HEAD}content-length: 0\r\nconnection: close\r\n\r\n");
+    let answer = scene.exchange(&plain).await;
+    assert!(answer.ends_with("4\r\nbody\r\n0\r\n\r\n"), "{answer}");
+    assert!(!answer.contains("x-sum: 42"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn rep_12_a_hang_up_within_a_large_answer_reads_it_to_its_end() {
     let scene = Scene::new();
     let scene = scene.under(hapax_tower::Rules { response_body_max: 4, ..Default::default() });
