@@ -95,14 +95,13 @@ impl Shared {
             response.headers_mut().insert(headers::EXPIRES, expires);
         }
         if !ran.protected {
-            let why = HeaderValue::from_static("store-unavailable");
-            response.headers_mut().insert(headers::UNPROTECTED, why);
+            headers::mark_unprotected(response.headers_mut());
         }
         response
     }
 
     fn waited<R>(&self, ran: &Ran) -> Response<ResponseBody<R>> {
-        match &*ran.outcome {
+        let mut response = match &*ran.outcome {
             Outcome::Answered { response, .. } | Outcome::Settled { response } => {
                 let mut replay = replay(response, Duration::ZERO);
                 if let Some(expires) = ran.expires_at.and_then(headers::http_date) {
@@ -115,7 +114,11 @@ impl Shared {
             }
             Outcome::NotSent => self.problem(Problem::UpstreamUnreachable),
             Outcome::Unknown(_) => self.problem(Problem::OutcomeUnknown),
+        };
+        if !ran.protected {
+            headers::mark_unprotected(response.headers_mut());
         }
+        response
     }
 
     fn replayed<R>(&self, from: &Replay) -> Response<ResponseBody<R>> {

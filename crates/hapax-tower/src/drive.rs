@@ -93,7 +93,12 @@ where
                 return Outcome::NotSent;
             }
             match ready_call(inner, request).await {
-                Ok(response) => shared.receive(response, &exchange, released).await,
+                Ok(mut response) => {
+                    if attempt.lease().is_none() {
+                        headers::mark_unprotected(response.headers_mut());
+                    }
+                    shared.receive(response, &exchange, released).await
+                }
                 Err(error) => failed(&error),
             }
         }

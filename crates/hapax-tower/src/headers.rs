@@ -87,6 +87,11 @@ pub(crate) fn restored(fields: &[Field]) -> HeaderMap {
     headers
 }
 
+/// Says that the store was not there (SEC-06).
+pub(crate) fn mark_unprotected(headers: &mut HeaderMap) {
+    headers.insert(UNPROTECTED, HeaderValue::from_static("store-unavailable"));
+}
+
 /// The names of `trailers` as the `Trailer` field lists them.
 pub(crate) fn names(trailers: &HeaderMap) -> Option<HeaderValue> {
     let names: Vec<&str> = trailers.keys().map(HeaderName::as_str).collect();

@@ -59,6 +59,38 @@ async fn sec_06_without_a_store_nothing_runs() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn sec_06_an_open_route_says_that_it_ran_unprotected_to_all_who_share_it() {
+    let policy = Policy { store_outage: StoreOutage::Open, ..Policy::default() };
+    let scene = Scene::of(policy);
+    scene.plan(slow(secs(1), answer(201, &[], "made")));
+    scene.fault(Operation::Claim, Fault::Refused);
+    let owner = scene.start(post("k", "b")).await;
+    let follower = scene.start(post("k", "b")).await;
+    for answered in [owner.await.unwrap(), follower.await.unwrap()] {
+        assert_eq!((answered.status.as_u16(), &answered.body[..]), (201, &b"made"[..]));
+        assert_eq!(answered.header("hapax-unprotected"), Some("store-unavailable"));
+        assert_eq!(answered.header("idempotency-expires"), None);
+    }
+    assert_eq!(scene.heard.count(Answer::Unprotected), 1);
+    // With the store back, the header is gone.
+    assert_eq!(scene.send(post("k", "b")).await.header("hapax-unprotected"), None);
+    assert_eq!(scene.runs(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sec_06_a_large_unprotected_answer_says_so_too() {
+    let policy = Policy { store_outage: StoreOutage::Open, ..Policy::default() };
+    let rules =
+        Rules { policy: std::sync::Arc::new(policy), response_body_max: 4, ..Rules::default() };
+    let scene = Scene::with(rules);
+    scene.plan(answer(200, &[], "more than four"));
+    scene.fault(Operation::Claim, Fault::Refused);
+    let answered = scene.send(post("k", "b")).await;
+    assert_eq!((answered.complete, &answered.body[..]), (true, &b"more than four"[..]));
+    assert_eq!(answered.header("hapax-unprotected"), Some("store-unavailable"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn sec_07_one_callers_flood_is_503_for_it_alone() {
     let scene = Scene::bounded(Rules::default(), 1000, 10);
     let mut running = Vec::new();
