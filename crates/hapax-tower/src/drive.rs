@@ -9,7 +9,7 @@ use hapax::{
     Problem, RecordId, RecordedResponse, Verdict,
 };
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body::{Body, Frame};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tower_service::Service;
@@ -358,6 +358,12 @@ fn protected_request<B>(
     attempt: &Attempt,
 ) -> Request<RequestBody<B>> {
     parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    // A client's own do not count (FAI-06).
+    let own = |name: &&HeaderName| name.as_str().starts_with("hapax-");
+    let foreign: Vec<HeaderName> = parts.headers.keys().filter(own).cloned().collect();
+    for name in foreign {
+        parts.headers.remove(name);
+    }
     // No upgrade can be kept (HTP-07).
     parts.headers.remove(header::UPGRADE);
     parts.extensions.insert(attempt.clone());

@@ -135,6 +135,33 @@ async fn exe_09_a_body_over_the_limit_is_413_declared_or_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn fai_06_rep_08_htp_07_fields_that_could_mislead_the_service_do_not_reach_it() {
+    let scene = Scene::new();
+    let lines = [
+        ("hapax-outcome", "release"),
+        ("hapax-claim", "1.2.3"),
+        ("accept-encoding", "gzip"),
+        ("upgrade", "websocket"),
+    ];
+    scene.send(post_with("k", &lines, "b")).await;
+    let headers = &scene.upstream.arrived()[0].headers;
+    assert_eq!(headers.get("hapax-outcome"), None);
+    assert_eq!(headers.get("hapax-claim"), None);
+    assert_eq!(headers.get("upgrade"), None);
+    assert_eq!(headers["accept-encoding"], "identity");
+    // What no key protects arrives untouched.
+    scene.send(request("POST", "/pay", &lines[2..], Body::empty())).await;
+    let headers = &scene.upstream.arrived()[1].headers;
+    assert_eq!(
+        (&headers["upgrade"], &headers["accept-encoding"]),
+        (
+            &"websocket".parse::<http::HeaderValue>().unwrap(),
+            &"gzip".parse::<http::HeaderValue>().unwrap(),
+        )
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_axum_router_runs_once_behind_the_layer() {
     use std::sync::Arc;
     use std::sync::atomic::AtomicU32;
