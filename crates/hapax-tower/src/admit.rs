@@ -69,6 +69,10 @@ impl Rules {
         if self.key == KeyMode::Off || !self.methods.contains(&parts.method) {
             return false;
         }
+        if is_grpc(parts) {
+            // Refused there rather than let through unprotected.
+            return self.key == KeyMode::Required;
+        }
         match self.key_header() {
             Some(name) => self.key == KeyMode::Required || parts.headers.contains_key(name),
             None => true,
@@ -149,6 +153,13 @@ impl Rules {
         parts: &Parts,
         now: Timestamp,
     ) -> Result<Admission, Refusal> {
+        if is_grpc(parts) {
+            return Err(Refusal::with(
+                Problem::InvalidRequest,
+                "Nothing was executed: this route takes only requests that can be protected, and \
+                 gRPC calls cannot.",
+            ));
+        }
         self.check_connection(parts)?;
         let (scope, anonymous) = self.scope(secret, parts)?;
         let key = match &self.key_source {
@@ -278,6 +289,16 @@ enum Caller<'a> {
     Credential { kind: &'static str, value: &'a [u8] },
     Named { source: String, value: Cow<'a, [u8]> },
     Shared,
+}
+
+/// Whether it is a gRPC call, whose outcome is in its trailers: not intercepted (HTP-09).
+fn is_grpc(parts: &Parts) -> bool {
+    const ESSENCE: &[u8] = b"application/grpc";
+    let value = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let value = value.unwrap_or_default().trim_ascii_start();
+    let (essence, rest) = value.split_at(value.len().min(ESSENCE.len()));
+    essence.eq_ignore_ascii_case(ESSENCE)
+        && matches!(rest.first(), None | Some(b'+' | b'-' | b';' | b' ' | b'\t'))
 }
 
 fn credential<'a>(

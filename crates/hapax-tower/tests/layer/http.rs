@@ -48,3 +48,33 @@ async fn htp_08_unprotected_requests_and_answers_stream_with_their_trailers() {
     assert_eq!(rest.trailers().unwrap()["x-sum"], "1");
     assert_eq!(rest.to_bytes(), "second");
 }
+
+#[tokio::test(start_paused = true)]
+async fn htp_09_grpc_is_not_intercepted() {
+    let body = [Piece::Data("frame"), Piece::Trailer("grpc-status", "13")];
+    for media_type in ["application/grpc", "application/grpc+proto", "Application/GRPC; x=1"] {
+        let scene = Scene::new();
+        for _ in 0..2 {
+            scene.plan(answer_of(200, &[("content-type", "application/grpc")], pieces(&body)));
+            let answered = scene.send(post_with("k", &[("content-type", media_type)], "b")).await;
+            assert!(!answered.is_replay());
+            assert_eq!(answered.trailers.unwrap()["grpc-status"], "13");
+        }
+        assert_eq!(scene.runs(), 2, "{media_type}");
+    }
+    let scene = Scene::with(Rules { key_source: KeySource::Content, ..Rules::default() });
+    for _ in 0..2 {
+        scene.send(post_with("k", &[("content-type", "application/grpc")], "b")).await;
+    }
+    assert_eq!(scene.runs(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn htp_09_where_a_key_is_required_grpc_is_refused_not_let_through() {
+    let scene = Scene::with(Rules { key: KeyMode::Required, ..Rules::default() });
+    let refused = scene.send(post_with("k", &[("content-type", "application/grpc")], "b")).await;
+    refused.problem(400, "invalid-request");
+    let other = scene.send(post_with("k", &[("content-type", "application/grpcish")], "b")).await;
+    assert_eq!(other.status, 200);
+    assert_eq!(scene.runs(), 1);
+}
