@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hapax::event::Answer;
 use hapax::guard::{Ran, Replay, Verdict};
-use hapax::{Cause, Kept, Outcome, Problem, RecordedResponse};
+use hapax::{Cause, Event, Kept, Outcome, Problem, RecordedResponse};
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::Map;
 
@@ -122,6 +122,7 @@ impl Shared {
     }
 
     fn replayed<R>(&self, from: &Replay) -> Response<ResponseBody<R>> {
+        self.guard.observer().observe(&Event::ReplayAge(from.age));
         let mut response = match &*from.kept {
             Kept::Response(response) => replay(response, from.age),
             Kept::NotRetained { location, status } => {

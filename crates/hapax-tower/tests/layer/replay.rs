@@ -89,6 +89,21 @@ async fn rep_03_answers_without_content_stay_without() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rep_04_the_date_is_kept_and_the_age_added() {
+    let scene = Scene::new();
+    // An answer without a date gets one, for both to have the same.
+    scene.plan(answer(200, &[("age", "99")], ""));
+    let first = scene.send(post("k", "b")).await;
+    assert_eq!(first.header("age"), Some("99"));
+    pass(std::time::Duration::from_millis(7_900)).await;
+    let again = scene.send(post("k", "b")).await;
+    assert_eq!(again.header("date"), first.header("date"));
+    assert!(first.header("date").unwrap().ends_with("GMT"));
+    assert_eq!(again.lines("age"), ["7"]);
+    assert!(scene.heard.lines().contains(&"replay-age 7".to_owned()), "OBS-02");
+}
+
+#[tokio::test(start_paused = true)]
 async fn rep_05_cookies_are_not_replayed_unless_the_route_says_so() {
     let lines = [("set-cookie", "a=1, b; Path=/"), ("set-cookie", "c=2")];
     let (first, again) = twice(&Scene::new(), answer(200, &lines, "")).await;
