@@ -8,13 +8,14 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hapax::decide::{Decision, decide};
 use hapax::event::Answer;
 use hapax::{
-    AttemptId, Claim, Kept, Lease, OnLapse, Outcome, RecordedResponse, Retention, Settlement,
-    Settler,
+    AttemptId, Claim, Directive, Kept, Lease, OnLapse, Outcome, RecordedResponse, Retention,
+    Settlement, Settler,
 };
 use http::request::Parts;
 use http::{Request, Response};
@@ -23,7 +24,11 @@ use tokio::sync::oneshot;
 
 use crate::admit::Admission;
 use crate::body::{BoxError, Gathered, RequestBody, ResponseBody, poll_inner};
+use crate::headers;
 use crate::layer::Shared;
+
+/// How long the store may take for what is only watched.
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A request body that is looked at while it passes.
 pub struct Watched<B> {
@@ -46,6 +51,7 @@ pub(crate) struct Watch {
 
 struct Answered {
     complete: oneshot::Receiver<()>,
+    directive: Option<Directive>,
     retry_after: bool,
     status: u16,
 }
@@ -80,8 +86,10 @@ impl Watch {
         R: Body<Data = Bytes>,
     {
         let (complete, seen) = oneshot::channel();
+        let directive = response.headers().get(headers::OUTCOME);
         let _gone = self.answered.send(Answered {
             complete: seen,
+            directive: directive.and_then(|value| Directive::parse(value.as_bytes())),
             retry_after: response.headers().contains_key(http::header::RETRY_AFTER),
             status: response.status().as_u16(),
         });
@@ -121,11 +129,12 @@ impl Shared {
             id,
             on_lapse: OnLapse::Doubt,
             route: Arc::clone(&self.rules.route),
-            term: policy.upstream_timeout + policy.late_answer,
+            term: policy.upstream_timeout.saturating_add(policy.late_answer),
             // Nobody settles what was only watched.
             unknown_retention: retention,
         };
-        let Ok(claimed) = self.guard.store().claim(&claim).await else {
+        let claimed = tokio::time::timeout(STORE_TIMEOUT, self.guard.store().claim(&claim)).await;
+        let Ok(Ok(claimed)) = claimed else {
             return self.answered(Answer::StoreError, Some(id));
         };
         let found = match decide(claimed, &fingerprint) {
@@ -149,7 +158,7 @@ impl Shared {
                     if answered.retry_after {
                         response.headers.push(hapax::Field::new("retry-after", "1"));
                     }
-                    Outcome::Answered { directive: None, response }
+                    Outcome::Answered { directive: answered.directive, response }
                 }
             },
         };
@@ -163,7 +172,8 @@ impl Shared {
             Some(with @ Settlement::Doubt { .. }) => (Answer::Unknown, with),
             None => return Answer::Executed,
         };
-        let _ignored = self.guard.store().settle(lease, &with, Settler::Owner).await;
+        let settled = self.guard.store().settle(lease, &with, Settler::Owner);
+        let _ignored = tokio::time::timeout(STORE_TIMEOUT, settled).await;
         found
     }
 }

@@ -76,6 +76,17 @@ async fn ruling_16_running_freed_and_unknown_outcomes_are_counted_as_they_would_
 }
 
 #[tokio::test(start_paused = true)]
+async fn fai_06_the_upstreams_word_counts_in_shadow_as_well() {
+    let scene = Scene::with(watching());
+    scene.plan(answer(200, &[("hapax-outcome", "release")], ""));
+    for _ in 0..2 {
+        scene.send(post("k", "b")).await;
+        settle_down().await;
+    }
+    assert_eq!(scene.heard.lines(), [Answer::Released, Answer::Executed].map(Answer::as_str));
+}
+
+#[tokio::test(start_paused = true)]
 async fn ruling_16_shadow_records_are_apart_and_hold_no_answer() {
     let scene = Scene::with(watching());
     scene.send(post("k", "b")).await;
@@ -91,6 +102,18 @@ async fn ruling_16_shadow_records_are_apart_and_hold_no_answer() {
         matches!(record.phase, hapax::Phase::Completed { kept: hapax::Kept::Response(_), .. })
     };
     assert_eq!(records.iter().filter(holds_answer).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ruling_16_the_stores_errors_cost_nothing() {
+    let scene = Scene::with(watching());
+    scene.fault(Operation::Claim, Fault::Refused);
+    assert_untouched(&scene.send(post("k", "b")).await, 200, "done");
+    scene.fault(Operation::Claim, Fault::Delay(Box::pin(std::future::pending())));
+    assert_untouched(&scene.send(post("l", "b")).await, 200, "done");
+    assert_eq!(scene.after(), secs(0));
+    pass(secs(60)).await;
+    assert_eq!(scene.heard.count(Answer::StoreError), 2);
 }
 
 #[tokio::test(start_paused = true)]
