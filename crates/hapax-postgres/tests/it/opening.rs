@@ -1,0 +1,128 @@
+//! What opening finds out, and says.
+
+use hapax::{Claimed, Store as _};
+use hapax_postgres::{Migrated, OpenError, PgOptions, PgStore, migrate};
+
+use crate::scene::{Onlooker, claim, complete, grant, settle};
+use crate::support::{Place, admin, server_url};
+
+/// A schema that is not there; nobody else uses it.
+async fn nowhere(server: &str, name: &str) -> PgOptions {
+    let schema = format!("hapax_test_{}_{name}", std::process::id());
+    admin(server, &format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).await;
+    PgOptions { schema, ..PgOptions::default() }
+}
+
+async fn forget(server: &str, options: &PgOptions) {
+    admin(server, &format!("DROP SCHEMA {} CASCADE", options.schema)).await;
+}
+
+fn with(server: &str, setting: &str) -> String {
+    let mark = if server.contains('?') { '&' } else { '?' };
+    format!("{server}{mark}options=-c%20{setting}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_nodes_that_migrate_at_once_one_does() {
+    let Some(server) = server_url() else { return };
+    let options = nowhere(&server, "migrate").await;
+    let running: Vec<_> = (0..6)
+        .map(|_| {
+            let (server, options) = (server.clone(), options.clone());
+            tokio::spawn(async move { migrate(&server, &options).await })
+        })
+        .collect();
+    let mut worked = 0;
+    for each in running {
+        let Migrated { from, to } = each.await.unwrap().expect("a migration");
+        assert_eq!(to, 2);
+        worked += usize::from(from == 0);
+    }
+    assert_eq!(worked, 1);
+    let again = migrate(&server, &options).await.expect("nothing to do");
+    assert_eq!(again, Migrated { from: 2, to: 2 });
+    forget(&server, &options).await;
+}
+
+#[tokio::test]
+async fn a_schema_that_is_not_there_or_too_new_is_told() {
+    let Some(server) = server_url() else { return };
+    let options = nowhere(&server, "told").await;
+    let asked = PgOptions { migrate: false, ..options.clone() };
+    let missing = PgStore::connect(&server, asked.clone()).await;
+    assert!(matches!(missing, Err(OpenError::NotMigrated { .. })), "{missing:?}");
+    migrate(&server, &options).await.expect("a migration");
+    drop(PgStore::connect(&server, asked.clone()).await.expect("a store"));
+    let mut onlooker = Onlooker::new(&server, &options.schema).await;
+    onlooker.run("INSERT INTO hapax.migration (version) VALUES (99)").await;
+    for options in [options.clone(), asked] {
+        let newer = PgStore::connect(&server, options).await;
+        assert!(matches!(newer, Err(OpenError::Newer { version: 99, .. })), "{newer:?}");
+    }
+    forget(&server, &options).await;
+}
+
+#[tokio::test]
+async fn what_the_server_promises_is_asked() {
+    let Some(server) = server_url() else { return };
+    let place = Place::take(&server).await;
+    let node = place.open(place.options()).await;
+    let promised = node.guarantees();
+    assert!(promised.durable && promised.shared, "{}", promised.summary);
+    assert!(promised.summary.contains("survives a crash"), "{}", promised.summary);
+
+    let hasty = with(&server, "synchronous_commit=off");
+    let hasty = PgStore::connect(&hasty, place.options()).await.expect("a store").guarantees();
+    assert!(!hasty.durable);
+    assert!(hasty.summary.contains("`synchronous_commit` is off"), "{}", hasty.summary);
+
+    let replica = with(&server, "default_transaction_read_only=on");
+    let replica = PgStore::connect(&replica, place.options()).await;
+    assert!(matches!(replica, Err(OpenError::ReadOnly { .. })), "{replica:?}");
+
+    let strict = with(&server, "default_transaction_isolation=serializable");
+    let pooled = PgOptions { pooled: true, ..place.options() };
+    let refused = PgStore::connect(&strict, pooled).await;
+    assert!(matches!(refused, Err(OpenError::Isolation { .. })), "{refused:?}");
+    // Where the sessions are its own, the store sets the level itself.
+    let own = PgStore::connect(&strict, place.options()).await.expect("a store");
+    grant(&own, &claim(1, 1)).await;
+}
+
+/// The role has what `role.sql` lists, and nothing else.
+#[tokio::test]
+async fn the_least_rights_suffice_and_less_is_told() {
+    let Some(server) = server_url() else { return };
+    let options = nowhere(&server, "rights").await;
+    migrate(&server, &options).await.expect("a migration");
+    let role = format!("{}_role", options.schema);
+    admin(&server, &format!("DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN")).await;
+    let (_, rest) = server.split_once('@').expect("a user in the address");
+    let url = format!("postgres://{role}@{rest}");
+
+    let without = PgStore::connect(&url, options.clone()).await;
+    assert!(matches!(without, Err(OpenError::Permission { .. })), "{without:?}");
+
+    let rights = include_str!("../../migrations/role.sql")
+        .replace("hapax_gateway", &role)
+        .replace("SCHEMA hapax ", &format!("SCHEMA {} ", options.schema))
+        .replace("hapax.", &format!("{}.", options.schema));
+    admin(&server, &rights).await;
+    let store = PgStore::connect(&url, options.clone()).await.expect("a store");
+    let lease = grant(&store, &claim(1, 1)).await;
+    store.renew(&lease, std::time::Duration::from_secs(5), None).await.expect("a renewal");
+    settle(&store, &lease, &complete()).await;
+    assert!(matches!(store.claim(&claim(1, 2)).await.unwrap(), Claimed::Held(_)));
+    store.stats().await.expect("sizes");
+    store.sweep(std::num::NonZeroU32::MIN).await.expect("a sweep");
+    store.list(&hapax::ListQuery { limit: 9, ..Default::default() }).await.expect("a list");
+    store.purge(&lease.id, false).await.expect("a purge");
+
+    let schema = &options.schema;
+    admin(&server, &format!("REVOKE INSERT ON {schema}.record FROM {role}")).await;
+    let error = store.claim(&claim(2, 1)).await.expect_err("the right is gone").to_string();
+    assert!(error.contains("permission denied") && error.contains("role.sql"), "{error}");
+    drop(store);
+    forget(&server, &options).await;
+    admin(&server, &format!("DROP ROLE {role}")).await;
+}

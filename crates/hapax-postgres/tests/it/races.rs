@@ -1,0 +1,94 @@
+//! Two nodes on one database act as one (EXE-04, CON-06).
+
+use hapax::{Claim, Claimed, Status, Store as _};
+
+use crate::scene::{Onlooker, RECLAIM, TERM, claim, complete, grant, granted, release, settle};
+use crate::support::{Place, server_url};
+
+const ROUNDS: u16 = 20;
+
+fn fifty(n: u16) -> Vec<Claim> {
+    (1..=50).map(|by| Claim { on_lapse: RECLAIM, ..claim(n, by) }).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn exe_04_fifty_claims_over_two_nodes_are_one_grant() {
+    let Some(server) = server_url() else { return };
+    let place = Place::take(&server).await;
+    let nodes = [place.open(place.options()).await, place.open(place.options()).await];
+    for n in 0..ROUNDS {
+        assert_eq!(granted(&nodes, fifty(n)).await, 1, "round {n}");
+        // All others see the one that runs.
+        let seen = nodes[1].peek(&claim(n, 0).id).await.unwrap().expect("a record");
+        assert_eq!(seen.record.attempts, 1);
+        assert_eq!(seen.record.history.entries().len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn con_06_fifty_claims_on_what_was_released_or_lapsed_are_one_grant() {
+    let Some(server) = server_url() else { return };
+    let place = Place::take(&server).await;
+    let nodes = [place.open(place.options()).await, place.open(place.options()).await];
+    for n in 0..ROUNDS {
+        let first = grant(&nodes[0], &Claim { on_lapse: RECLAIM, ..claim(n, 100) }).await;
+        if n % 2 == 0 {
+            settle(&nodes[0], &first, &release()).await;
+        } else {
+            place.clock.advance(TERM);
+        }
+        assert_eq!(granted(&nodes, fifty(n)).await, 1, "round {n}");
+        let seen = nodes[0].peek(&first.id).await.unwrap().expect("a record");
+        assert_eq!(seen.record.attempts, 2);
+        assert!(seen.record.fence > first.fence);
+    }
+}
+
+/// Both claims have seen the released row and wait to take it over; the second must look again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn con_06_a_takeover_is_decided_on_the_row_that_the_lock_shows() {
+    let Some(server) = server_url() else { return };
+    let place = Place::take(&server).await;
+    let node = place.open(place.options()).await;
+    let lease = grant(&node, &claim(1, 1)).await;
+    settle(&node, &lease, &release()).await;
+    let mut onlooker = Onlooker::new(&server, &place.schema).await;
+    onlooker.hold_row(lease.id).await;
+    let claims = [2, 3].map(|by| {
+        let node = node.clone();
+        tokio::spawn(async move { node.claim(&claim(1, by)).await })
+    });
+    onlooker.see_waiting(2).await;
+    onlooker.run("COMMIT").await;
+    let mut fates = Vec::new();
+    for each in claims {
+        fates.push(each.await.unwrap().unwrap());
+    }
+    let held = fates.iter().find_map(|fate| match fate {
+        Claimed::Held(seen) => Some(seen.record.status(seen.now)),
+        Claimed::Granted(_) => None,
+    });
+    assert!(matches!(held, Some(Status::Running { .. })), "{fates:?}");
+    assert!(fates.iter().any(|fate| matches!(fate, Claimed::Granted(_))), "{fates:?}");
+}
+
+/// Who holds a row, such as an application's transaction, keeps no duplicate waiting.
+#[tokio::test]
+async fn con_05_held_claims_do_not_wait_for_the_rows_lock() {
+    let Some(server) = server_url() else { return };
+    let place = Place::take(&server).await;
+    let node = place.open(place.options()).await;
+    grant(&node, &claim(1, 1)).await;
+    let done = grant(&node, &claim(2, 1)).await;
+    settle(&node, &done, &complete()).await;
+    let mut onlooker = Onlooker::new(&server, &place.schema).await;
+    onlooker.run("BEGIN; SELECT FROM hapax.record FOR UPDATE").await;
+    for n in [1, 2] {
+        let held = node.claim(&claim(n, 2)).await.unwrap();
+        assert!(matches!(held, Claimed::Held(_)), "{held:?}");
+        assert!(node.peek(&claim(n, 1).id).await.unwrap().is_some());
+    }
+    // The owner's own claim, repeated, neither.
+    assert!(matches!(node.claim(&claim(1, 1)).await.unwrap(), Claimed::Granted(_)));
+    onlooker.run("ROLLBACK").await;
+}
