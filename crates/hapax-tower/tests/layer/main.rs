@@ -1,4 +1,5 @@
 //! The layer around services, in process: no sockets, time as the tests say.
+#![expect(clippy::unwrap_used, reason = "tests say what they expect by panicking")]
 
 mod concurrent;
 mod doubt;
