@@ -19,8 +19,11 @@ use crate::support::{DAY, claim, complete, id, release, rerun};
 
 const FOLDER: &str = "HAPAX_TEST_CRASH";
 const CALLERS: u64 = 24;
-/// Keys per process; few, so that some are claimed again.
+/// Keys per process; more than any gets to.
 const KEYS: u64 = 100_000;
+
+/// Processes that are killed on one folder, one after the other.
+const ROUNDS_PER_FOLDER: u64 = 20;
 
 /// What a process had been answered for one key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,8 +43,7 @@ fn killed_processes_lose_nothing_that_was_answered() {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let mut chance = now.as_micros() as u64;
     println!("seed {chance}");
-    let dir = tempfile::tempdir().unwrap();
-    let mut known: BTreeMap<u64, (AttemptId, Answered)> = BTreeMap::new();
+    let (mut dir, mut known, mut keys) = (tempfile::tempdir().unwrap(), BTreeMap::new(), 0);
     for round in 0..rounds {
         chance = chance.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         let answers = 1 + (chance >> 33) % 1_500;
@@ -52,12 +54,16 @@ fn killed_processes_lose_nothing_that_was_answered() {
             .spawn()
             .unwrap();
         listen(&mut child, answers, &mut known);
-        // What earlier rounds left is looked at now and then, and in the end.
-        let from = if round % 50 == 49 || round + 1 == rounds { 0 } else { round.max(1) - 1 };
-        check(dir.path(), &known, from..=round);
+        // What earlier rounds left is looked at in the end; then a new folder is begun.
+        let is_end = round % ROUNDS_PER_FOLDER == ROUNDS_PER_FOLDER - 1 || round + 1 == rounds;
+        check(dir.path(), &known, if is_end { 0 } else { round }..=round);
+        if is_end {
+            keys += known.len() as u64;
+            println!("{} processes killed, {keys} keys answered for", round + 1);
+            (dir, known) = (tempfile::tempdir().unwrap(), BTreeMap::new());
+        }
     }
-    println!("{rounds} processes killed, {} keys answered for", known.len());
-    assert!(known.len() as u64 > rounds, "the processes did too little");
+    assert!(keys > rounds, "the processes did too little");
 }
 
 /// Notes what the child is answered, and kills it after so many answers.
