@@ -1,1 +1,1 @@
-//! Examples; see the files under `examples/`.
+//! Examples; see the programs in `axum/`, `hyper/` and `once/`.
