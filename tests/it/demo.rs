@@ -1,8 +1,9 @@
 //! The demo, as a visitor runs it.
 
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use hapax_tests::Gateway;
+use hapax_tests::{Gateway, Request, eventually};
 
 /// M21: the whole story, in less than ten seconds, with the double charges told and avoided.
 #[test]
@@ -26,4 +27,43 @@ fn the_demo_plays_its_story_once_and_ends_well() {
         assert_eq!(words.join(" "), format!("{bare} {hapax}"), "{story}");
     }
     assert!(ended.output.contains("Through Hapax everything took effect once."));
+}
+
+/// M21: it stays up for its visitor to try what it prints, and leaves nothing behind.
+#[test]
+fn the_demo_stays_up_until_it_is_told_to_stop() {
+    let demo = Gateway::run(&["demo"]);
+    eventually("the demo says what to try", || demo.output().contains("curl -i http://"));
+    let address = |name: &str| -> SocketAddr {
+        let output = demo.output();
+        let line =
+            output.lines().find_map(|line| line.trim().strip_prefix(name)?.split("http://").nth(1));
+        let line = line.unwrap_or_else(|| panic!("no address of {name} is told: {output}"));
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    let (api, gateway, admin) = (address("bare"), address("Hapax"), address("admin"));
+    let before = Request::new("GET", "/payments").answer(api).text();
+    let pay = Request::new("POST", "/payments").body(br#"{"customer":"me","cents":500}"#);
+    let keyed = pay.clone().field("Idempotency-Key", "my-1");
+    let first = keyed.answer(gateway);
+    let again = keyed.answer(gateway);
+    assert_eq!((first.status, first.replayed()), (201, false), "{}", first.text());
+    assert_eq!((again.status, again.replayed(), &again.body), (201, true, &first.body));
+    assert_eq!(pay.answer(gateway).problem().as_deref(), Some("missing-key"));
+    assert_eq!(keyed.body(b"{}").answer(gateway).problem().as_deref(), Some("key-reused"));
+    let after = Request::new("GET", "/payments").answer(api).text();
+    let count = |text: &str| -> u64 {
+        let rest = text.split_once("\"count\":").unwrap().1;
+        rest.split(',').next().unwrap().parse().unwrap()
+    };
+    assert_eq!(count(&after), count(&before) + 1, "charged once");
+    let records = Request::new("GET", "/api/records").without("Host").field("Host", "localhost");
+    assert_eq!(records.answer(admin).status, 200);
+
+    demo.terminate();
+    let ended = demo.ended();
+    assert_eq!((ended.code, ended.errors.as_str()), (Some(0), ""));
+    for address in [api, gateway, admin] {
+        assert!(TcpStream::connect(address).is_err(), "{address} is left running");
+    }
 }

@@ -1,5 +1,6 @@
 //! Owners that pause: what a stale one must not do (CON-04, CON-05, ruling 9).
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -220,12 +221,20 @@ fn a_gateway_paused_before_its_first_byte_sends_nothing_under_its_old_lease() {
             .field("Host", &admin.to_string());
         running.answer(admin).text().contains("\"id\"")
     });
+    eventually("its connection is being opened", || is_connecting(address));
     gateway.pause();
     thread::sleep(Duration::from_millis(1_500));
     // Room for the gateway's connection, which the kernel opens while the gateway is paused.
     let (accepted, _) = full.accept().unwrap();
     drop(filler);
-    let (mut gateways, _) = full.accept().unwrap();
+    full.set_nonblocking(true).unwrap();
+    let mut opened = None;
+    eventually("its connection is open", || {
+        opened = full.accept().ok();
+        opened.is_some()
+    });
+    let (mut gateways, _) = opened.unwrap();
+    gateways.set_nonblocking(false).unwrap();
     thread::sleep(Duration::from_millis(200));
     gateway.resume();
 
@@ -233,6 +242,7 @@ fn a_gateway_paused_before_its_first_byte_sends_nothing_under_its_old_lease() {
     gateways.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     let mut some = [0; 1024];
     let sent = matches!(std::io::Read::read(&mut gateways, &mut some), Ok(1..));
+    println!("sent under a renewed lease: {sent}");
     if sent {
         respond(&mut gateways.into(), 201, &[], b"sent under a renewed lease");
         let told = client.read_answer("POST").unwrap();
@@ -249,4 +259,15 @@ fn a_gateway_paused_before_its_first_byte_sends_nothing_under_its_old_lease() {
     let retry = Request::payment("unsent").answer(gateway.address());
     assert_eq!((retry.status, retry.replayed()), (201, false), "{}", retry.text());
     assert_eq!(upstream.arrivals("unsent"), 1);
+}
+
+/// Whether a connection to `address` waits for its peer, as the kernel sees it.
+fn is_connecting(address: SocketAddr) -> bool {
+    const SYN_SENT: &str = "02";
+    let table = fs::read_to_string("/proc/net/tcp").expect("the kernel lists its sockets");
+    let port = format!(":{:04X}", address.port());
+    table.lines().skip(1).any(|line| {
+        let columns: Vec<_> = line.split_whitespace().collect();
+        columns[2].ends_with(&port) && columns[3] == SYN_SENT
+    })
 }

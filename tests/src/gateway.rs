@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 
 use crate::{STUCK, binary};
@@ -19,6 +19,7 @@ use crate::{STUCK, binary};
 #[derive(Debug)]
 pub struct Settings {
     config: String,
+    disk_may_fill: bool,
     environment: Vec<(String, String)>,
     flags: Vec<String>,
     folder: Arc<TempDir>,
@@ -36,6 +37,7 @@ impl Settings {
     pub fn new(upstream: &str) -> Self {
         Self {
             config: String::new(),
+            disk_may_fill: false,
             environment: Vec::new(),
             flags: Vec::new(),
             folder: Arc::new(tempfile::tempdir().expect("a temporary folder can be made")),
@@ -64,6 +66,13 @@ impl Settings {
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// So that [`Gateway::fill_disk`] fails its writes instead of ending it.
+    #[must_use]
+    pub fn disk_may_fill(mut self) -> Self {
+        self.disk_may_fill = true;
         self
     }
 
@@ -128,7 +137,14 @@ impl Settings {
         let own = format!("file:{}", self.store_folder().display());
         let file = self.folder.path().join("hapax.toml");
         fs::write(&file, &self.config).expect("the file of settings can be written");
-        let mut command = Command::new(binary());
+        let mut command = if self.disk_may_fill {
+            // A signal would end it where a full disk only says no.
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(binary());
+            shell
+        } else {
+            Command::new(binary())
+        };
         command.arg("serve").args(["--upstream", &self.upstream, "--listen", &self.listen]);
         command.args(["--admin", "127.0.0.1:0", "--store", self.store.as_deref().unwrap_or(&own)]);
         command.arg("--config").arg(&file).args(&self.flags);
@@ -175,9 +191,18 @@ impl Gateway {
     /// When it does not end.
     #[must_use]
     pub fn command(arguments: &[&str]) -> Ended {
+        Self::run(arguments).ended()
+    }
+
+    /// Starts any command of the program, as `hapax demo`, and waits for nothing.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn run(arguments: &[&str]) -> Self {
         let mut command = Command::new(binary());
         command.args(arguments);
-        Self::spawn(command, None).ended()
+        Self::spawn(command, None)
     }
 
     fn spawn(mut command: Command, folder: Option<Arc<TempDir>>) -> Self {
@@ -250,6 +275,15 @@ impl Gateway {
         self.signal(Signal::CONT);
     }
 
+    /// Fails all its writes to files from now on.
+    ///
+    /// # Panics
+    /// When the system does not allow that.
+    pub fn fill_disk(&self) {
+        let none = Rlimit { current: Some(0), maximum: None };
+        prlimit(Some(self.process()), Resource::Fsize, none).expect("a child can be limited");
+    }
+
     /// Asks it to drain and end.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
@@ -304,10 +338,13 @@ impl Gateway {
         said
     }
 
-    fn signal(&self, signal: Signal) {
+    fn process(&self) -> Pid {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.expect("a child has a process id");
-        kill_process(pid, signal).expect("a child can be signalled");
+        pid.expect("a child has a process id")
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.process(), signal).expect("a child can be signalled");
     }
 
     fn wait(&mut self) -> Option<ExitStatus> {
