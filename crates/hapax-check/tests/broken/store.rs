@@ -169,7 +169,8 @@ impl Store {
                 settled[name] = value.clone();
             }
             settled["until"] = json!(now_ms());
-            let advertised = with["expires"].as_u64().unwrap_or(now_ms() + rules.retention_ms);
+            let advertised =
+                with["expires"].as_u64().unwrap_or_else(|| now_ms() + rules.retention_ms);
             settled["expires"] = json!(match self.defect {
                 Defect::ExpiresEarly => advertised - rules.retention_ms / 2,
                 Defect::KeepsTooLong => advertised + rules.retention_ms * 2,
