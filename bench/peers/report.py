@@ -40,7 +40,7 @@ def row(cells):
 def table(results):
     lines = [row(["Section"] + [head(result) for result in results])]
     lines.append(row(["---"] * (len(results) + 1)))
-    every = [result["checked"]["cases"] for result in results]
+    every = [result["cases"] for result in results]
     for section in dict.fromkeys(case["section"] for case in every[0]):
         of = [[case for case in cases if case["section"] == section] for cases in every]
         name = SECTIONS.get(section, "")
@@ -59,14 +59,15 @@ def head(result):
 
 def failures(result):
     lines = [f"### {head(result)}", "", "Versions: " + ", ".join(result["versions"]) + ".", ""]
-    cases = result["checked"]["cases"]
+    cases = result["cases"]
     skipped = [case for case in cases if case["verdict"] == "skip"]
     unmet = [case for case in skipped if case["detail"].startswith("its precondition")]
     for case in cases:
         if case["verdict"] != "pass" and case not in unmet:
-            verdict = "" if case["verdict"] == "fail" else ", skipped"
+            facts = [case["kind"], "" if case["verdict"] == "fail" else "skipped", case["times"]]
+            facts = ", ".join(fact for fact in facts if fact)
             said = f"{case['title']}: {plain(case['detail'])}"
-            lines.append(f"- {case['id']} ({case['kind']}{verdict}), {said}")
+            lines.append(f"- {case['id']} ({facts}), {said}")
     if unmet:
         ids = ", ".join(case["id"] for case in unmet)
         lines.append(f"- Skipped because what they build on failed: {ids}")

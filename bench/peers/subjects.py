@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 import urllib.request
@@ -121,7 +122,7 @@ def start_gateway(bench):
     """Our gateway with its defaults and a file store, in front of the unprotected server."""
     upstream, _ = node_server("express")(bench)
     port, admin = free_port(), free_port()
-    store = bench.work / "hapax-store"
+    store = tempfile.mkdtemp(prefix="store-", dir=bench.work)
     command = [bench.hapax, "serve", "--upstream", f"http://127.0.0.1:{upstream}"]
     command += ["--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}"]
     bench.spawn([*command, "--store", f"file:{store}"], bench.work)
