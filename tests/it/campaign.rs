@@ -1,5 +1,6 @@
-//! The kill -9 campaign: the gateway dies at random moments under traffic, again and again, on one
-//! folder; at the end every effect is counted and every answer compared.
+//! The kill -9 campaign: the gateway dies at random moments under traffic (or, one time in eight, is
+//! asked to end), again and again on one folder; then every effect is counted and every answer
+//! compared.
 //!
 //! `HAPAX_CAMPAIGN_ROUNDS` says how often (25 by default, 500 with `HAPAX_LONG=1`), `HAPAX_SEED`
 //! repeats the choices of an earlier run (not its timing, which belongs to the machine).
@@ -64,7 +65,7 @@ fn kill_campaign_on_the_file_store_executes_nothing_twice_and_loses_no_answer() 
 /// So many rounds on one folder.
 fn campaign(rounds: usize, seed: u64) -> (usize, Verdict) {
     let upstream = Upstream::counting(move |arrival, stream| effect(seed, arrival, stream));
-    let settings = Settings::new(&upstream.url());
+    let settings = Settings::new(&upstream.url()).flag("--drain", "150ms");
     let traffic = Traffic::new();
     let (kills, events) = thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
@@ -121,7 +122,7 @@ fn effect(seed: u64, arrival: &Arrival, stream: &mut TcpStream) -> Next {
     if sent.is_ok() { Next::Keep } else { Next::Close }
 }
 
-/// Starts and kills; returns how many kills there were. Nothing runs when it returns.
+/// Starts and kills, or now and then drains; returns how many kills there were. Nothing runs when it returns.
 fn kill_again_and_again(
     rounds: usize,
     seed: u64,
@@ -146,9 +147,16 @@ fn kill_again_and_again(
             upstream.await_heads(upstream.heads() + 1);
             thread::sleep(Duration::from_micros(chance.below(2_500)));
         }
-        gateway.kill();
+        if chance.one_in(8) {
+            // An orderly end, with less time than some operations need.
+            gateway.terminate();
+            let ended = gateway.ended();
+            assert_eq!(ended.code, Some(0), "{}", ended.errors);
+        } else {
+            gateway.kill();
+            kills += 1;
+        }
         traffic.point_to(None);
-        kills += 1;
     }
     kills
 }

@@ -6,6 +6,9 @@ use super::api::SampleApi;
 use super::customer::Told;
 use super::process::GatewayProcess;
 
+/// Lines of a story end here.
+const COLUMNS: usize = 90;
+
 /// Which way a customer took.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Way {
@@ -40,7 +43,16 @@ pub(super) fn open(api: &SampleApi, gateway: &GatewayProcess) {
 /// The headline of a scene.
 pub(super) fn scene(number: usize, title: &str, story: &str) {
     say("");
-    say(&format!("{number}. {title}. {story}"));
+    let mut line = format!("{number}. {title}.");
+    for word in story.split(' ') {
+        if line.len() + 1 + word.len() > COLUMNS {
+            say(&line);
+            line = String::from("  ");
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    say(&line);
 }
 
 /// One step of a customer, or of the world.
