@@ -131,7 +131,31 @@ impl Running {
     }
 }
 
+/// Raises the limit of open files as far as the system lets it, and says where connections would
+/// run out of it: each takes one file towards the client and at most one towards the upstream.
+fn raise_file_limit(connections_max: usize) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        let current = match setrlimit(Resource::Nofile, raised) {
+            Ok(()) => limit.maximum,
+            Err(_refused) => limit.current,
+        };
+        let wanted = 2 * connections_max as u64;
+        if let Some(files) = current.filter(|files| *files < wanted) {
+            tracing::info!(
+                connections_max,
+                files,
+                "the limit of open files allows fewer connections; raise it with ulimit -n"
+            );
+        }
+    }
+}
+
 fn bind(config: &Config) -> Result<Listener, AssembleError> {
+    raise_file_limit(config.connections_max);
     let tls = match &config.tls {
         None => None,
         Some(tls) => Some(
