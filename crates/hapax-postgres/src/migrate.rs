@@ -94,7 +94,12 @@ pub(crate) async fn version(
     connection: &mut PgConnection,
     schema: &str,
 ) -> Result<i32, sqlx::Error> {
-    let there = format!("SELECT to_regclass('\"{schema}\".migration') IS NOT NULL AS there");
+    // By reading the catalogue: a lookup of the name may be answered from what this session knew
+    // before it waited for another node.
+    let there = format!(
+        "SELECT count(*) > 0 AS there FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n \
+         ON n.oid = c.relnamespace WHERE n.nspname = '{schema}' AND c.relname = 'migration'"
+    );
     let row = connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(there))).await?;
     if !row.try_get::<bool, _>("there")? {
         return Ok(0);

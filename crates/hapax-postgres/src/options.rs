@@ -79,6 +79,11 @@ impl ClockOffset {
         self.0.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 
+    /// Moves it back, as a server's clock may step when somebody sets it.
+    pub fn step_back(&self, by: Duration) {
+        self.0.fetch_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+    }
+
     pub(crate) fn micros(&self) -> i64 {
         self.0.load(Ordering::SeqCst)
     }

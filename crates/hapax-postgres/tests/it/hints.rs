@@ -32,7 +32,7 @@ async fn heard(
 }
 
 #[tokio::test]
-async fn con_01_a_settlement_on_one_node_is_heard_on_another() {
+async fn con_03_a_settlement_on_one_node_is_heard_on_another() {
     let Some(server) = server_url() else { return };
     let place = Place::take(&server).await;
     let teller = place.open(place.options()).await;

@@ -22,16 +22,24 @@ fn with(server: &str, setting: &str) -> String {
     format!("{server}{mark}options=-c%20{setting}")
 }
 
+/// All have looked and found nothing before the first begins; each must look again in its turn.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_nodes_that_migrate_at_once_one_does() {
     let Some(server) = server_url() else { return };
     let options = nowhere(&server, "migrate").await;
+    let mark = if server.contains('?') { '&' } else { '?' };
+    let url = format!("{server}{mark}application_name={}", options.schema);
+    let mut onlooker = Onlooker::new(&server, &options.schema).await;
+    let lock = format!("pg_advisory_xact_lock(hashtext('hapax migrate {}'))", options.schema);
+    onlooker.run(&format!("BEGIN; SELECT {lock}")).await;
     let running: Vec<_> = (0..6)
         .map(|_| {
-            let (server, options) = (server.clone(), options.clone());
-            tokio::spawn(async move { migrate(&server, &options).await })
+            let (url, options) = (url.clone(), options.clone());
+            tokio::spawn(async move { migrate(&url, &options).await })
         })
         .collect();
+    onlooker.see_waiting(6).await;
+    onlooker.run("COMMIT").await;
     let mut worked = 0;
     for each in running {
         let Migrated { from, to } = each.await.unwrap().expect("a migration");

@@ -74,7 +74,7 @@ async fn con_06_a_takeover_is_decided_on_the_row_that_the_lock_shows() {
 
 /// Who holds a row, such as an application's transaction, keeps no duplicate waiting.
 #[tokio::test]
-async fn con_05_held_claims_do_not_wait_for_the_rows_lock() {
+async fn con_07_held_claims_do_not_wait_for_the_rows_lock() {
     let Some(server) = server_url() else { return };
     let place = Place::take(&server).await;
     let node = place.open(place.options()).await;

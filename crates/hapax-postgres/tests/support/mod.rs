@@ -12,6 +12,10 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 
 const URL: &str = "HAPAX_TEST_POSTGRES_URL";
 
+/// The address of a pooler before the same server, if there is one: statements that are sent whole
+/// then go through it.
+const POOLER_URL: &str = "HAPAX_TEST_POSTGRES_POOLER_URL";
+
 /// The address of the test server; `None` if there is none, which is said aloud. Under `CI=true` a
 /// server that is missing is a failure.
 pub(crate) fn server_url() -> Option<String> {
@@ -80,7 +84,9 @@ impl Place {
     }
 
     pub(crate) async fn open(&self, options: PgOptions) -> Arc<PgStore> {
-        Arc::new(PgStore::connect(&self.url, options).await.expect("a store"))
+        let pooler = std::env::var(POOLER_URL).ok().filter(|_| options.pooled);
+        let url = pooler.as_ref().unwrap_or(&self.url);
+        Arc::new(PgStore::connect(url, options).await.expect("a store"))
     }
 }
 
