@@ -37,7 +37,7 @@ fn kill_campaign_on_the_file_store_executes_nothing_twice_and_loses_no_answer() 
     let (mut kills, mut done, mut verdict) = (0, 0, Verdict::default());
     while done < rounds {
         let part = ROUNDS_PER_FOLDER.min(rounds - done);
-        let (killed, judged) = campaign(part, seed.wrapping_add(done as u64));
+        let (killed, judged) = campaign(part, seed.wrapping_add(done as u64), None);
         kills += killed;
         verdict.add(judged);
         done += part;
@@ -62,10 +62,22 @@ fn kill_campaign_on_the_file_store_executes_nothing_twice_and_loses_no_answer() 
     assert!(verdict.replayed > 0);
 }
 
-/// So many rounds on one folder.
-fn campaign(rounds: usize, seed: u64) -> (usize, Verdict) {
+/// A campaign that has never failed proves nothing: on a store that forgets, it must.
+#[test]
+fn a_campaign_catches_a_store_that_forgets() {
+    let (kills, verdict) = campaign(3, Chance::seed(), Some("memory:"));
+    assert!(kills > 0 && verdict.answered > 0);
+    let twice = verdict.wrong.iter().filter(|wrong| wrong.ends_with("was executed 2 times"));
+    assert!(twice.count() > 0, "{:#?}", verdict.wrong);
+}
+
+/// So many rounds on one folder, or on another store.
+fn campaign(rounds: usize, seed: u64, store: Option<&str>) -> (usize, Verdict) {
     let upstream = Upstream::counting(move |arrival, stream| effect(seed, arrival, stream));
-    let settings = Settings::new(&upstream.url()).flag("--drain", "150ms");
+    let mut settings = Settings::new(&upstream.url()).flag("--drain", "150ms");
+    if let Some(store) = store {
+        settings = settings.store(store);
+    }
     let traffic = Traffic::new();
     let (kills, events) = thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)

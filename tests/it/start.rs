@@ -79,6 +79,8 @@ fn a_drain_finishes_what_runs_and_refuses_what_comes() {
     let gateway = settings.start();
     let address = gateway.address();
     let mut idle = Connection::open(address).unwrap();
+    let is_refused =
+        |key: &str| Request::payment(key).send(address).map_or(true, |answer| answer.status == 503);
     thread::scope(|scope| {
         let running = scope.spawn(|| Request::payment("running").answer(address));
         let mut left = Connection::open(address).unwrap();
@@ -86,13 +88,20 @@ fn a_drain_finishes_what_runs_and_refuses_what_comes() {
         upstream.await_arrivals("running", 1);
         upstream.await_arrivals("left", 1);
         drop(left);
-        let start = Instant::now();
+        let admin = gateway.admin().expect("the admin listener is told");
         gateway.terminate();
-        eventually("new work is refused", || match Request::payment("new").send(address) {
-            Ok(answer) => answer.status == 503,
-            Err(_) => true,
+        eventually("it stops being ready", || {
+            Request::new("GET", "/readyz").send(admin).map_or(true, |answer| answer.status == 503)
         });
-        assert!(start.elapsed() < Duration::from_millis(1_000), "refused while others run");
+        let mut number = 0;
+        eventually("new work is refused", || {
+            number += 1;
+            let refused = is_refused(&format!("early-{number}"));
+            assert!(refused || number < 3, "new work is still taken");
+            refused
+        });
+        assert!(is_refused("new"));
+        assert!(!running.is_finished(), "refused while others run");
         // A connection from before the signal gets no work done either.
         if let Ok(answer) = idle.call(&Request::payment("on-idle")) {
             assert_eq!(answer.status, 503, "{}", answer.text());
