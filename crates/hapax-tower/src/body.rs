@@ -214,7 +214,11 @@ where
     Ok(Collected::Whole(Whole::new(data.into_bytes(), trailers)))
 }
 
-/// Pieces of a body; a single piece is never copied.
+/// A single piece up to this size is copied: it is a slice of the connection's read buffer, which would
+/// otherwise live as long as the record does, and could not be read into again meanwhile.
+const COPY_BYTES_MAX: usize = 16 * 1024;
+
+/// Pieces of a body. A large single piece is not copied.
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
     first: Bytes,
@@ -238,6 +242,12 @@ impl Gathered {
     }
 
     pub(crate) fn into_bytes(self) -> Bytes {
-        if self.rest.is_empty() { self.first } else { self.rest.freeze() }
+        if !self.rest.is_empty() {
+            return self.rest.freeze();
+        }
+        if self.first.len() <= COPY_BYTES_MAX {
+            return Bytes::copy_from_slice(&self.first);
+        }
+        self.first
     }
 }
