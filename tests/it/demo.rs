@@ -3,11 +3,13 @@
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use hapax_tests::{Gateway, Request, eventually};
+use hapax_tests::{Gateway, Request, binary, eventually};
 
 /// M21: the whole story, in less than ten seconds, with the double charges told and avoided.
 #[test]
 fn the_demo_plays_its_story_once_and_ends_well() {
+    // Building it, where that is needed, is not part of the story.
+    assert!(binary().exists());
     let start = Instant::now();
     let ended = Gateway::command(&["demo", "--once"]);
     assert_eq!(ended.code, Some(0), "{}\n{}", ended.output, ended.errors);
