@@ -7,6 +7,7 @@ mod binary;
 mod chance;
 mod client;
 mod gateway;
+mod settings;
 mod upstream;
 mod wire;
 
@@ -15,7 +16,8 @@ use std::time::{Duration, Instant};
 pub use binary::binary;
 pub use chance::Chance;
 pub use client::{Answer, Connection, Request};
-pub use gateway::{Ended, Gateway, Settings};
+pub use gateway::{Ended, Gateway};
+pub use settings::Settings;
 pub use upstream::{Arrival, Next, Upstream, respond};
 pub use wire::{Fields, read_fields};
 
