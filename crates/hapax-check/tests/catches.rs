@@ -175,6 +175,7 @@ fn broken_keys_are_caught() {
         (Defect::LosesKey, &["EXE-10"]),
         (Defect::NoLimit, &["EXE-09", "EXE-09-chunked"]),
         (Defect::ProtectsAll, &["KEY-12", "KEY-12-put"]),
+        (Defect::QuotedOnly, &["KEY-03"]),
         (Defect::QuotedDiffers, &["KEY-04", "KEY-04-reverse"]),
         (Defect::ReadsFirst, &["HTP-05-refused"]),
         (Defect::TrimsKeys, &["KEY-10-whitespace"]),
@@ -216,6 +217,7 @@ fn broken_identity_is_caught() {
         (Defect::MismatchWaits, &["FPR-03"]),
         (Defect::NoFingerprint, &["FPR-01"]),
         (Defect::TrustsClaims, &["SCO-04"]),
+        (Defect::TellsStrangers, &["SEC-02"]),
         (Defect::Unscoped, &["SCO-01"]),
     ]);
 }
@@ -250,6 +252,7 @@ fn broken_failure_policies_are_caught() {
         (Defect::KeepsRefusals, &["FAI-03"]),
         (Defect::KeepsServerErrors, &["FAI-04"]),
         (Defect::Resends, &["EXE-07-cut-head", "EXE-07-fresh", "EXE-07-pooled", "EXE-07-reset"]),
+        (Defect::LostFrees, &["DBT-02"]),
         (Defect::TimeoutFrees, &["DBT-02-timeout"]),
     ]);
 }
@@ -283,4 +286,52 @@ fn other_choices_hold_in_the_core() {
         assert_eq!(failed(&report), Vec::<&str>::new(), "{defect:?}: {text}");
         assert_eq!(report.exit_code(), 0, "{defect:?}: {text}");
     }
+}
+
+#[test]
+fn no_layer_at_all_is_caught() {
+    // Whatever does not depend on a replay is judged, malformed messages among it.
+    caught(
+        Defect::Passthrough,
+        &[
+            "EXE-07-cut-head",
+            "EXE-07-fresh",
+            "EXE-07-pooled",
+            "EXE-07-reset",
+            "EXE-09",
+            "EXE-09-chunked",
+            "HTP-01",
+            "HTP-02-bad-length",
+            "HTP-02-bare-cr",
+            "HTP-02-fold",
+            "HTP-02-http10",
+            "HTP-02-length-and-chunks",
+            "HTP-02-no-host",
+            "HTP-02-nul",
+            "HTP-02-space-colon",
+            "HTP-02-two-hosts",
+            "HTP-02-two-lengths",
+            "HTP-02-unknown-coding",
+            "HTP-10",
+            "KEY-02-illegal-escape",
+            "KEY-05-after-quote",
+            "KEY-05-bare-quote",
+            "KEY-05-bare-space",
+            "KEY-05-control",
+            "KEY-05-non-ascii",
+            "KEY-05-strict-bare",
+            "KEY-05-unterminated",
+            "KEY-07-empty-field",
+            "KEY-07-empty-string",
+            "KEY-08",
+            "KEY-08-bare-comma",
+            "KEY-08-joined",
+            "KEY-09-too-long",
+            "KEY-11",
+            "KEY-13",
+            "REP-01",
+            "SCO-04-two-credentials",
+            "TTL-05",
+        ],
+    );
 }

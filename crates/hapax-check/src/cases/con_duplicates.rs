@@ -76,7 +76,7 @@ pub(super) const CASES: &[Case] = &[
     .after(&["CON-03"])
     .promise(
         "A waiting duplicate that disconnects cancels neither the owner nor other waiters.",
-        "ruling 1",
+        "Hapax profile",
         "Anyone could cancel a payment by sending its duplicate and hanging up.",
     ),
     Case::layer("CON-03-failure", Kind::Profile, "waiters share a failure", |t| {
@@ -86,7 +86,7 @@ pub(super) const CASES: &[Case] = &[
     .promise(
         "Duplicates that waited for a request that failed with 500 get that 500; fifty clicks on \
          a failing service are one run.",
-        "ruling 1",
+        "Hapax profile",
         "A failing service would be asked again by each waiter in turn.",
     ),
     Case::layer("CON-04", Kind::Core, "a slow owner keeps its claim", |t| Box::pin(slow(t)))

@@ -26,7 +26,7 @@ pub(super) const CASES: &[Case] = &[
         .after(&["EXE-07-fresh", "HTP-12"])
         .promise(
             "When the answer is lost, the first client is told 502 outcome-unknown.",
-            "ruling 2",
+            "Hapax profile",
             "The request was delivered; a plain 502 hides that.",
         ),
     Case::layer("DBT-02", Kind::Core, "a lost answer never frees the key", |t| {
@@ -71,7 +71,7 @@ pub(super) const CASES: &[Case] = &[
         .after(&["DBT-02-timeout"])
         .promise(
             "An answer that comes after the client's time-out is kept, and the next retry gets it.",
-            "ruling 3",
+            "Hapax profile",
             "Most unknown outcomes are merely slow ones; they settle themselves.",
         ),
     Case::layer("DBT-11", Kind::Profile, "doubt outlives the retention", |t| Box::pin(outlives(t)))
@@ -79,7 +79,7 @@ pub(super) const CASES: &[Case] = &[
         .after(&["DBT-02-held"])
         .promise(
             "A key in doubt does not turn into a free one when the time for kept results is over.",
-            "ruling 10",
+            "Hapax profile",
             "An expired doubt that runs again is the silent double charge.",
         ),
 ];

@@ -63,7 +63,7 @@ pub(super) const CASES: &[Case] = &[
     .promise(
         "When the layer is killed between the first and the last byte of the upstream's answer, \
          no retry runs again.",
-        "fault enumeration of section 7",
+        "enumeration of crash points",
         TWICE,
     ),
     Case::layer("DBT-09-storm", Kind::Core, "killed at any moment under load", |t| {
@@ -76,7 +76,7 @@ pub(super) const CASES: &[Case] = &[
     .promise(
         "Killed at arbitrary moments under load, no key reaches the upstream twice, and each \
          whole answer that a client saw is what its retries get.",
-        "fault enumeration of section 7",
+        "enumeration of crash points",
         TWICE,
     ),
     Case::layer("DBT-10", Kind::Profile, "SIGTERM finishes what runs", |t| Box::pin(drain(t)))
@@ -87,7 +87,7 @@ pub(super) const CASES: &[Case] = &[
         .promise(
             "On SIGTERM a running protected request is finished and answered, and its result is \
              kept.",
-            "ruling 18",
+            "Hapax profile",
             "Each deployment would leave requests in doubt.",
         ),
     Case::layer("CON-05", Kind::Core, "a paused owner overwrites nothing", |t| Box::pin(paused(t)))

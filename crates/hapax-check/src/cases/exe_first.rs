@@ -123,7 +123,8 @@ async fn forwarded(t: &Trial) -> Result<(), Stop> {
 }
 
 async fn key_sent(t: &Trial) -> Result<(), Stop> {
-    for value in [format!("\"{}\"", t.key()), t.key()] {
+    let key = t.key();
+    for value in [format!("\"{key}\""), format!("\"{key} \\\"2\\\\\"")] {
         t.send(&t.post(Route::Plain).raw_key(&value)).await?;
         let seen = t.station.arrivals().pop().and_then(|arrival| arrival.key());
         ensure(seen.as_deref() == Some(value.as_str()), || {

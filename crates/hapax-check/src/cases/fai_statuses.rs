@@ -53,7 +53,7 @@ pub(super) const CASES: &[Case] = &[
     .after(&["REP-01"])
     .promise(
         "A complete 500 or other 5xx frees the key by default, and the retry runs.",
-        "Stripe v2; ruling 2",
+        "Stripe v2; Hapax profile",
         PINNED,
     ),
     Case::layer("FAI-04-strict", Kind::Profile, "strict routes keep 500", |t| {

@@ -84,7 +84,7 @@ pub(super) const CASES: &[Case] = &[
             SMUGGLED,
         ),
     Case::layer("HTP-04", Kind::Core, "a broken answer is 502", |t| Box::pin(broken_answer(t)))
-        .after(&["REP-09-missing-chunk", "EXE-07-fresh"])
+        .after(&["REP-09-missing-chunk", "DBT-02"])
         .promise(
             "An upstream's answer with broken framing becomes 502, its connection is not used \
              again, and the retry does not run.",
@@ -97,7 +97,7 @@ pub(super) const CASES: &[Case] = &[
     .after(&["HTP-04", "HTP-12"])
     .promise(
         "The first client of a broken answer is told outcome-unknown, and so are its retries.",
-        "RFC 9112 section 6.3; ruling 2",
+        "RFC 9112 section 6.3; Hapax profile",
         "A plain 502 hides that the request was delivered.",
     ),
 ];

@@ -43,7 +43,7 @@ pub(super) const CASES: &[Case] = &[
         .after(&["EXE-01"])
         .promise(
             "An event stream on an unprotected request reaches the client event by event.",
-            "ruling 6",
+            "Hapax profile",
             TRANSPARENT,
         ),
     Case::layer("HTP-08-upload", Kind::Core, "uploads stream through", |t| Box::pin(upload(t)))
@@ -51,7 +51,7 @@ pub(super) const CASES: &[Case] = &[
         .promise(
             "The first bytes of an unprotected upload reach the upstream before its last ones are \
              sent.",
-            "ruling 6",
+            "Hapax profile",
             TRANSPARENT,
         ),
     Case::layer("HTP-08-trailers", Kind::Core, "trailers pass", |t| Box::pin(trailers(t)))
@@ -65,7 +65,7 @@ pub(super) const CASES: &[Case] = &[
         .after(&["EXE-01"])
         .promise(
             "An unprotected download of several megabytes arrives byte by byte the same.",
-            "ruling 6",
+            "Hapax profile",
             TRANSPARENT,
         ),
     Case::layer("HTP-08-off", Kind::Profile, "unprotected routes stay untouched", |t| {

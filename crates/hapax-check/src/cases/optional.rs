@@ -61,7 +61,7 @@ pub(super) const CASES: &[Case] = &[
     .after(&["REP-01"])
     .promise(
         "A client's own Hapax fields never reach the upstream and change nothing.",
-        "ruling 2",
+        "Hapax profile",
         "A client could free its own key, or impersonate an attempt.",
     ),
     Case::layer("DBT-04", Kind::Optional, "re-execution is bounded", |t| Box::pin(re_execute(t)))
@@ -116,7 +116,7 @@ pub(super) const CASES: &[Case] = &[
         .after(&["REP-01"])
         .promise(
             "Where keys are issued, an issued key protects for its caller; any other is refused.",
-            "ruling 15",
+            "Hapax profile",
             "A caller could make up keys, or use another caller's.",
         ),
 ];

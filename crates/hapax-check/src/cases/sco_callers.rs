@@ -23,7 +23,7 @@ pub(super) const CASES: &[Case] = &[
     .after(&["SCO-01"])
     .promise(
         "Callers that are known by X-API-Key alone are kept apart as well.",
-        "ruling 4",
+        "Hapax profile",
         LEAK,
     ),
     Case::layer("SCO-01-in-flight", Kind::Core, "another caller is not held up", |t| {
@@ -84,7 +84,7 @@ pub(super) const CASES: &[Case] = &[
     .after(&["EXE-01"])
     .promise(
         "A keyed request with two Authorization lines is refused with 400 and nothing runs.",
-        "ruling 4",
+        "Hapax profile",
         "Layer and upstream may each believe another of the two.",
     ),
     Case::layer("SCO-05", Kind::Profile, "a refreshed token is a new caller", |t| {
@@ -112,7 +112,7 @@ pub(super) const CASES: &[Case] = &[
     .after(&["SCO-06", "FPR-02"])
     .promise(
         "Among requests without credentials another Cookie is a mismatch, never an answer.",
-        "ruling 4",
+        "Hapax profile",
         "Sessions in cookies would read each other's answers.",
     ),
 ];

@@ -50,7 +50,7 @@ pub(super) const CASES: &[Case] = &[
 .promise(
     "None of the admin listener's paths answers on the data port: they go to the upstream, also \
      in absolute form and encoded.",
-    "interface of the profile",
+    "Hapax profile",
     "Anyone who can reach the service could read records or settle them.",
 ),
 ];

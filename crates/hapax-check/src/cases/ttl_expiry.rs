@@ -50,7 +50,7 @@ pub(super) const CASES: &[Case] = &[
     .after(&["REP-01"])
     .promise(
         "First answers carry Idempotency-Expires, and so do replays, with the same time.",
-        "draft-07 section 2.5.2; interface of the profile",
+        "draft-07 section 2.5.2; Hapax profile",
         "A client must know when a retry stops being safe.",
     ),
     Case::layer("TTL-05", Kind::Core, "the policy is published", |t| Box::pin(policy(t))).promise(

@@ -115,6 +115,14 @@ pub(crate) enum Defect {
     NoRenewal,
     /// Nothing is wrong.
     None,
+    /// A lost answer frees the key.
+    LostFrees,
+    /// Bytes are passed on as they come: no layer at all.
+    Passthrough,
+    /// Bare keys are refused where they are allowed.
+    QuotedOnly,
+    /// Answers show whether anyone has used the key.
+    TellsStrangers,
     /// What was cut reaches the first client as if it were whole.
     PassesTruncated,
     /// Errors are plain text.
@@ -217,6 +225,10 @@ impl Defect {
         Self::NoPolicy,
         Self::NoRenewal,
         Self::None,
+        Self::LostFrees,
+        Self::Passthrough,
+        Self::QuotedOnly,
+        Self::TellsStrangers,
         Self::PassesTruncated,
         Self::PlainErrors,
         Self::ProtectsAll,

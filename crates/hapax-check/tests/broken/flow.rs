@@ -1,6 +1,6 @@
 //! The life of a request in the reference layer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,6 +27,8 @@ pub(crate) struct Layer {
     defect: Defect,
     running: AtomicUsize,
     turn: tokio::sync::Mutex<()>,
+    /// Keys of anyone.
+    seen: Mutex<HashSet<String>>,
     /// Outcomes that waiters of this process share.
     outcomes: Mutex<HashMap<String, watch::Receiver<Option<Value>>>>,
 }
@@ -35,7 +37,8 @@ impl Layer {
     pub(crate) fn new(upstream: String, store: Store, defect: Defect) -> Self {
         let running = AtomicUsize::new(0);
         let turn = tokio::sync::Mutex::default();
-        Self { upstream, store, defect, running, turn, outcomes: Mutex::default() }
+        let (seen, outcomes) = (Mutex::default(), Mutex::default());
+        Self { upstream, store, defect, running, turn, seen, outcomes }
     }
 
     pub(crate) fn idle(&self) -> bool {
@@ -62,7 +65,15 @@ impl Layer {
         if guarded && !rules.off {
             match self.admit(&request, &rules) {
                 Err(refusal) => return refusal,
-                Ok(Some(key)) => return self.protected(request, &rules, key).await,
+                Ok(Some(key)) => {
+                    let used = !self.seen.lock().unwrap().insert(key.clone());
+                    let mut answer = self.protected(request, &rules, key).await;
+                    if used && self.defect == Defect::TellsStrangers {
+                        let known = HeaderValue::from_static("1");
+                        answer.headers_mut().insert("x-known", known);
+                    }
+                    return answer;
+                }
                 Ok(None) => {}
             }
         }
@@ -318,6 +329,9 @@ impl Layer {
             Err(Lost::NotSent) => {
                 let told = json!({"problem": 502, "code": "upstream-unreachable", "free": true});
                 return (json!({"state": "released"}), told);
+            }
+            Err(Lost::Unknown) if self.defect == Defect::LostFrees => {
+                return (json!({"state": "released"}), unknown);
             }
             Err(Lost::Unknown) => return (json!({"state": "doubt"}), unknown),
             Ok(answer) => answer,

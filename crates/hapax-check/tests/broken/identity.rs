@@ -35,7 +35,7 @@ fn parse(value: &[u8], strict: bool, defect: Defect) -> Result<String, String> {
     }
     let text = std::str::from_utf8(value).unwrap();
     let Some(rest) = text.strip_prefix('"') else {
-        if strict || text.contains(['"', ',', ' ']) {
+        if strict || defect == Defect::QuotedOnly || text.contains(['"', ',', ' ']) {
             return Err("not quoted".to_owned());
         }
         let differs = defect == Defect::QuotedDiffers && !text.is_empty();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Defect;
@@ -27,6 +27,15 @@ pub(crate) async fn serve() {
             accepted = listener.accept() => accepted.unwrap().0,
             _ = stop.recv() => break,
         };
+        if defect == Defect::Passthrough {
+            let upstream = setting("CHECK_UPSTREAM");
+            tokio::spawn(async move {
+                let mut stream = stream;
+                let Ok(mut upstream) = TcpStream::connect(upstream).await else { return };
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut upstream).await;
+            });
+            continue;
+        }
         let layer = layer.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request| {
