@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hapax::event::Answer;
 use hapax::guard::{Ran, Replay, Verdict};
-use hapax::{Cause, Event, Kept, Outcome, Problem, RecordedResponse};
+use hapax::{Cause, Disposition, Event, Kept, Outcome, Problem, RecordedResponse};
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::Map;
 
@@ -184,16 +184,10 @@ impl VerdictExt for Verdict {
             Self::Mismatch => Answer::KeyReused,
             Self::Overloaded | Self::StoreFailed { .. } => Answer::StoreError,
             Self::Ran(ran) if !ran.protected => Answer::Unprotected,
-            Self::Ran(ran) => match &*ran.outcome {
-                Outcome::Unknown(_) => Answer::Unknown,
-                _ if ran.kept => Answer::Executed,
-                Outcome::Answered { response, .. } if matches!(response.status, 502 | 504) => {
-                    Answer::Unknown
-                }
-                Outcome::Answered { .. }
-                | Outcome::AnsweredLarge { .. }
-                | Outcome::NotSent
-                | Outcome::Settled { .. } => Answer::Released,
+            Self::Ran(ran) => match ran.disposition {
+                Disposition::Free => Answer::Released,
+                Disposition::Keep => Answer::Executed,
+                Disposition::Unknown => Answer::Unknown,
             },
             Self::Replayed(replay) => match &*replay.kept {
                 Kept::NotRetained { .. } => Answer::NotRetained,

@@ -17,6 +17,7 @@ mod attempt;
 mod flight;
 mod once;
 mod own;
+mod settle;
 mod wakeups;
 
 use std::fmt;
@@ -30,7 +31,7 @@ use tokio::time::Instant;
 
 use crate::event::{Event, Observer, Silent};
 use crate::fingerprint::Fingerprint;
-use crate::policy::{Concurrent, Outcome, Policy};
+use crate::policy::{Concurrent, Disposition, Outcome, Policy};
 use crate::record::Cause;
 use crate::response::{Kept, RecordedResponse};
 use crate::scope::RecordId;
@@ -104,10 +105,10 @@ pub enum Verdict {
 /// An effect that ran.
 #[derive(Clone, Debug)]
 pub struct Ran {
+    /// What it means for the key: whether retries get this answer, run, or are held.
+    pub disposition: Disposition,
     /// When the kept answer expires at the earliest; `None` if it is not kept, or kept for ever.
     pub expires_at: Option<Timestamp>,
-    /// Whether retries get this answer.
-    pub kept: bool,
     /// How it ended.
     pub outcome: Arc<Outcome>,
     /// Whether a claim protected it; not on routes that stay open during a store outage.
@@ -306,8 +307,8 @@ async fn told(mut stage: watch::Receiver<Stage>) -> Verdict {
 impl Ran {
     fn unknown(cause: Cause) -> Self {
         Self {
+            disposition: Disposition::Unknown,
             expires_at: None,
-            kept: false,
             outcome: Arc::new(Outcome::Unknown(cause)),
             protected: true,
         }
@@ -339,7 +340,12 @@ impl Inner {
                     self.settle_later(lease, with);
                 }
                 let outcome = Arc::new(outcome);
-                let ran = Ran { expires_at: None, kept: false, outcome, protected: false };
+                let ran = Ran {
+                    disposition: Disposition::Free,
+                    expires_at: None,
+                    outcome,
+                    protected: false,
+                };
                 seat.done(Verdict::Ran(ran));
             }
             ask::Asked::Verdict(verdict) => seat.done(verdict),

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::fingerprint::Fingerprint;
 use crate::lease::{AttemptId, Fence, Lease};
+use crate::policy::Disposition;
 use crate::record::{Cause, Entry, History, OnLapse, Phase, Record, Settler, Status, What};
 use crate::response::Kept;
 use crate::scope::RecordId;
@@ -84,6 +85,18 @@ pub enum Settlement {
         /// The status of the answer that frees the key; `None` where nothing was sent.
         status: Option<u16>,
     },
+}
+
+impl Settlement {
+    /// What it means for the key.
+    #[must_use]
+    pub const fn disposition(&self) -> Disposition {
+        match self {
+            Self::Complete { .. } => Disposition::Keep,
+            Self::Doubt { .. } => Disposition::Unknown,
+            Self::Release { .. } => Disposition::Free,
+        }
+    }
 }
 
 /// How long a settled record stays.

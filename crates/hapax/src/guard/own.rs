@@ -13,24 +13,25 @@ use super::{Attempt, Inner, Intent, Ran, Verdict};
 use crate::event::Event;
 use crate::lease::Lease;
 use crate::machine::{LeaseLost, Retention, Settlement};
-use crate::policy::Outcome;
-use crate::record::{Cause, Settler};
+use crate::policy::{Disposition, Outcome};
+use crate::record::Cause;
 use crate::store::LeaseError;
-
-/// First pause before a failed settlement is tried again; doubles up to `RETRY_PAUSE_MAX`.
-const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Tries of a failed settlement: about ten minutes, then the record is left to lapse.
-const RETRIES_MAX: u32 = 120;
-/// Background work past which no more releases are taken on: settlements are bounded by what runs,
-/// but an outage turns every request into a release.
-pub(super) const RELEASES_MAX: usize = 10_000;
 
 /// Why the owner stopped listening to its effect.
 enum Heard {
     Cut,
     Outcome(Outcome),
     TimedOut,
+}
+
+impl Heard {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Cut => Outcome::Unknown(Cause::Drained),
+            Self::Outcome(outcome) => outcome,
+            Self::TimedOut => Outcome::Unknown(Cause::TimedOut),
+        }
+    }
 }
 
 impl Inner {
@@ -60,67 +61,91 @@ impl Inner {
             // Granted too late to begin.
             Heard::Outcome(Outcome::NotSent)
         } else {
-            tokio::select! {
-                biased;
-                outcome = &mut effect => Heard::Outcome(outcome),
-                () = &mut renewals => Heard::Cut,
-                () = self.is_cut() => Heard::Cut,
-                () = tokio::time::sleep(policy.upstream_timeout) => Heard::TimedOut,
-            }
+            self.hear(&mut effect, &mut renewals, policy.upstream_timeout).await
         };
         let took = self.clock.elapsed().saturating_sub(started);
         self.observer.observe(&Event::UpstreamTime(took));
         let listens_on = matches!(heard, Heard::TimedOut);
-        let outcome = match heard {
-            Heard::Outcome(outcome) => outcome,
-            Heard::Cut => Outcome::Unknown(Cause::Drained),
-            Heard::TimedOut => Outcome::Unknown(Cause::TimedOut),
-        };
+        let outcome = heard.outcome();
         let Some(settlement) = policy.settlement(&outcome) else {
-            seat.done(Verdict::Ran(ran(intent, &lease, outcome, true)));
+            seat.done(Verdict::Ran(ran(intent, &lease, outcome, Disposition::Keep)));
             return;
         };
-        let doubts = matches!(settlement, Settlement::Doubt { .. });
-        if !doubts || (!policy.doubts_late() && !listens_on) || self.is_cutting() {
-            let kept = matches!(settlement, Settlement::Complete { .. });
-            self.settle(&lease, settlement).await;
-            let settled_in = self.clock.elapsed().saturating_sub(started).saturating_sub(took);
-            self.observer.observe(&Event::AddedTime(settled_in));
-            seat.done(Verdict::Ran(ran(intent, &lease, outcome, kept)));
+        let disposition = settlement.disposition();
+        let is_open = disposition == Disposition::Unknown && (policy.doubts_late() || listens_on);
+        if is_open && !self.is_cutting() {
+            let told = ran(intent, &lease, outcome, disposition);
+            let late = async {
+                if listens_on {
+                    self.hear(&mut effect, &mut renewals, policy.late_answer).await
+                } else {
+                    // Nothing more can come; the cap runs all the same.
+                    let mut nothing = std::future::pending();
+                    self.hear(&mut nothing, &mut renewals, policy.late_answer).await
+                }
+            };
+            self.listen_on(intent, &lease, seat, (told, settlement), late).await;
             return;
         }
+        self.settle(&lease, settlement).await;
+        let settled_in = self.clock.elapsed().saturating_sub(started).saturating_sub(took);
+        self.observer.observe(&Event::AddedTime(settled_in));
+        seat.done(Verdict::Ran(ran(intent, &lease, outcome, disposition)));
+    }
 
-        // The outcome is unknown for now: the first caller is told, and a late answer may settle it.
-        if !policy.doubts_late() {
-            self.settle(&lease, settlement.clone()).await;
-        }
-        let told = Verdict::Ran(ran(intent, &lease, outcome, false));
-        seat.tell(told.clone(), policy.doubts_late());
-        let late =
-            async { if listens_on { Some(effect.await) } else { std::future::pending().await } };
-        let late = tokio::select! {
+    /// Waits for the effect beside the renewal of its lease, at most for as long as `patience` lasts.
+    async fn hear(
+        &self,
+        effect: &mut (impl Future<Output = Outcome> + Unpin),
+        renewals: &mut (impl Future<Output = ()> + Unpin),
+        patience: Duration,
+    ) -> Heard {
+        tokio::select! {
             biased;
-            outcome = late => outcome,
-            () = &mut renewals => None,
-            () = self.is_cut() => None,
-            () = tokio::time::sleep(policy.late_answer) => None,
+            outcome = effect => Heard::Outcome(outcome),
+            () = renewals => Heard::Cut,
+            () = self.is_cut() => Heard::Cut,
+            () = tokio::time::sleep(patience) => Heard::TimedOut,
+        }
+    }
+
+    /// Tells the first caller that the outcome is unknown, and settles what a late answer says, or
+    /// the doubt when none comes (DBT-07). Where doubt would let another attempt run, it is settled
+    /// only then (ruling 3).
+    async fn listen_on(
+        self: &Arc<Self>,
+        intent: &Intent,
+        lease: &Lease,
+        seat: Seat,
+        (told, doubt): (Ran, Settlement),
+        late: impl Future<Output = Heard>,
+    ) {
+        let policy = &intent.policy;
+        let told = Verdict::Ran(told);
+        let doubts_late = policy.doubts_late();
+        if !doubts_late {
+            self.settle(lease, doubt.clone()).await;
+        }
+        seat.tell(told.clone(), doubts_late);
+        let known = match late.await {
+            Heard::Outcome(outcome) => policy
+                .settlement(&outcome)
+                .filter(|with| with.disposition() != Disposition::Unknown)
+                .map(|with| (outcome, with)),
+            Heard::Cut | Heard::TimedOut => None,
         };
-        let known = late.and_then(|outcome| {
-            let settlement = policy.settlement(&outcome)?;
-            (!matches!(settlement, Settlement::Doubt { .. })).then_some((outcome, settlement))
-        });
         let Some((outcome, with)) = known else {
-            if policy.doubts_late() {
-                self.settle(&lease, settlement).await;
+            if doubts_late {
+                self.settle(lease, doubt).await;
             }
             seat.done(told);
             return;
         };
-        let kept = matches!(with, Settlement::Complete { .. });
-        if self.settle(&lease, with).await {
+        let disposition = with.disposition();
+        if self.settle(lease, with).await {
             self.observer.observe(&Event::Resolved { by: "late-answer", id: lease.id });
         }
-        seat.done(Verdict::Ran(ran(intent, &lease, outcome, kept)));
+        seat.done(Verdict::Ran(ran(intent, lease, outcome, disposition)));
     }
 
     /// Renews the lease each third of its term, for ever; a lost one is told and not renewed. The
@@ -145,58 +170,6 @@ impl Inner {
         }
     }
 
-    /// Settles, or sees to it that it is tried again: the caller gets its answer either way
-    /// (ruling 12). Answers whether the lease was still good, as far as anybody knows.
-    async fn settle(self: &Arc<Self>, lease: &Lease, with: Settlement) -> bool {
-        if let Settlement::Doubt { cause } = with {
-            self.observer.observe(&Event::Unknown { cause, id: lease.id });
-        }
-        match self.timed("settle", self.store.settle(lease, &with, Settler::Owner)).await {
-            Ok(()) => true,
-            Err(LeaseError::Lost(lost)) => {
-                tracing::warn!(record = %lease.id, %lost, "failed to settle");
-                self.observer.observe(&Event::LeaseLost { id: lease.id });
-                false
-            }
-            Err(LeaseError::Store(error)) => {
-                self.observer.observe(&Event::SettleFailed { error: &error, id: lease.id });
-                self.settle_later(lease.clone(), with);
-                true
-            }
-        }
-    }
-
-    /// Tries a release in the background, unless there are too many: then the record lapses, which
-    /// is slower and as safe.
-    pub(super) fn release_later(self: &Arc<Self>, lease: Lease, with: Settlement) {
-        if *self.background.borrow() < RELEASES_MAX {
-            self.settle_later(lease, with);
-        } else {
-            tracing::warn!(record = %lease.id, "failed to release: too many releases wait already");
-        }
-    }
-
-    /// Tries a settlement in the background until the store answers, whatever it says.
-    pub(super) fn settle_later(self: &Arc<Self>, lease: Lease, with: Settlement) {
-        let inner = Arc::clone(self);
-        inner.background.send_modify(|running| *running += 1);
-        tokio::spawn(async move {
-            let mut pause = RETRY_PAUSE_MIN;
-            for _ in 0..RETRIES_MAX {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(RETRY_PAUSE_MAX);
-                let settled = inner.store.settle(&lease, &with, Settler::Owner);
-                match inner.timed("settle", settled).await {
-                    Ok(()) | Err(LeaseError::Lost(_)) => break,
-                    Err(LeaseError::Store(error)) => {
-                        tracing::warn!(record = %lease.id, %error, "failed to settle again");
-                    }
-                }
-            }
-            inner.background.send_modify(|running| *running -= 1);
-        });
-    }
-
     fn is_cutting(&self) -> bool {
         *self.cut.borrow()
     }
@@ -217,11 +190,11 @@ pub(super) fn caught(effect: impl Future<Output = Outcome>) -> impl Future<Outpu
         .map(|ended| ended.unwrap_or(Outcome::Unknown(Cause::Panicked)))
 }
 
-fn ran(intent: &Intent, lease: &Lease, outcome: Outcome, kept: bool) -> Ran {
-    let expires_at = match intent.policy.retention {
+fn ran(intent: &Intent, lease: &Lease, outcome: Outcome, disposition: Disposition) -> Ran {
+    let expires_at = match (intent.policy.retention, disposition) {
         // Measured from the claim: the shorter guarantee is the one to advertise (TTL-04).
-        Retention::For(retention) if kept => Some(lease.claimed_at.plus(retention)),
-        Retention::For(_) | Retention::Never => None,
+        (Retention::For(retention), Disposition::Keep) => Some(lease.claimed_at.plus(retention)),
+        (Retention::For(_) | Retention::Never, _) => None,
     };
-    Ran { expires_at, kept, outcome: Arc::new(outcome), protected: true }
+    Ran { disposition, expires_at, outcome: Arc::new(outcome), protected: true }
 }

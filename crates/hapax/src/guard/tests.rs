@@ -243,7 +243,9 @@ fn ran_words(ran: &Ran) -> String {
         Outcome::Settled { response } => format!("settled {}", response.status),
         Outcome::Unknown(cause) => format!("unknown {}", cause.as_str()),
     };
-    for (holds, word) in [(ran.kept, "kept"), (!ran.protected, "unprotected")] {
+    for (holds, word) in
+        [(ran.disposition == Disposition::Keep, "kept"), (!ran.protected, "unprotected")]
+    {
         if holds {
             let _infallible = write!(words, " {word}");
         }

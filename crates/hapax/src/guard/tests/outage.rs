@@ -159,14 +159,14 @@ async fn ttl_07_a_full_store_refuses_new_keys_even_where_routes_stay_open() {
 #[tokio::test(start_paused = true)]
 async fn ruling_11_releases_tried_again_are_bounded_and_what_is_over_lapses() {
     let scene = Scene::new();
-    let over = own::RELEASES_MAX + 1;
+    let over = settle::RELEASES_MAX + 1;
     for _ in 0..over {
         scene.plan(Operation::Claim, Fault::After);
     }
     for n in 0..over {
         assert_eq!(scene.run(&format!("k{n}"), secs(0), answer(200)).await, "store-failed");
     }
-    assert_eq!(*scene.guard.0.background.borrow(), own::RELEASES_MAX);
+    assert_eq!(*scene.guard.0.background.borrow(), settle::RELEASES_MAX);
     pass(secs(11)).await;
     assert_eq!(*scene.guard.0.background.borrow(), 0);
     assert_eq!(scene.status("k0").await, Status::Released);

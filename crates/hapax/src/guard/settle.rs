@@ -1,0 +1,74 @@
+//! Settling: what an owner does last, and does again until the store has heard it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Inner;
+use crate::event::Event;
+use crate::lease::Lease;
+use crate::machine::Settlement;
+use crate::record::Settler;
+use crate::store::LeaseError;
+
+/// First pause before a failed settlement is tried again; doubles up to `RETRY_PAUSE_MAX`.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Tries of a failed settlement: about ten minutes, then the record is left to lapse.
+const RETRIES_MAX: u32 = 120;
+/// Background work past which no more releases are taken on: settlements are bounded by what runs,
+/// but an outage turns every request into a release.
+pub(super) const RELEASES_MAX: usize = 10_000;
+
+impl Inner {
+    /// Settles, or sees to it that it is tried again: the caller gets its answer either way
+    /// (ruling 12). Answers whether the lease was still good, as far as anybody knows.
+    pub(super) async fn settle(self: &Arc<Self>, lease: &Lease, with: Settlement) -> bool {
+        if let Settlement::Doubt { cause } = with {
+            self.observer.observe(&Event::Unknown { cause, id: lease.id });
+        }
+        match self.timed("settle", self.store.settle(lease, &with, Settler::Owner)).await {
+            Ok(()) => true,
+            Err(LeaseError::Lost(lost)) => {
+                tracing::warn!(record = %lease.id, %lost, "failed to settle");
+                self.observer.observe(&Event::LeaseLost { id: lease.id });
+                false
+            }
+            Err(LeaseError::Store(error)) => {
+                self.observer.observe(&Event::SettleFailed { error: &error, id: lease.id });
+                self.settle_later(lease.clone(), with);
+                true
+            }
+        }
+    }
+
+    /// Tries a release in the background, unless there are too many: then the record lapses, which
+    /// is slower and as safe.
+    pub(super) fn release_later(self: &Arc<Self>, lease: Lease, with: Settlement) {
+        if *self.background.borrow() < RELEASES_MAX {
+            self.settle_later(lease, with);
+        } else {
+            tracing::warn!(record = %lease.id, "failed to release: too many releases wait already");
+        }
+    }
+
+    /// Tries a settlement in the background until the store answers, whatever it says.
+    pub(super) fn settle_later(self: &Arc<Self>, lease: Lease, with: Settlement) {
+        let inner = Arc::clone(self);
+        inner.background.send_modify(|running| *running += 1);
+        tokio::spawn(async move {
+            let mut pause = RETRY_PAUSE_MIN;
+            for _ in 0..RETRIES_MAX {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_PAUSE_MAX);
+                let settled = inner.store.settle(&lease, &with, Settler::Owner);
+                match inner.timed("settle", settled).await {
+                    Ok(()) | Err(LeaseError::Lost(_)) => break,
+                    Err(LeaseError::Store(error)) => {
+                        tracing::warn!(record = %lease.id, %error, "failed to settle again");
+                    }
+                }
+            }
+            inner.background.send_modify(|running| *running -= 1);
+        });
+    }
+}
