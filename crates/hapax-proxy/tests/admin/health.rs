@@ -9,12 +9,12 @@ use http::{Method, StatusCode};
 
 use crate::desk::{Desk, TERM};
 
-/// OBS-04: alive without the store, ready only with it.
+/// OBS-04: alive without the store, ready only while it takes steps.
 #[tokio::test]
 async fn obs_04_readiness_follows_the_store_and_the_data_port() {
     let desk = Desk::new();
     assert_eq!(desk.get("/readyz").await.status(), StatusCode::OK);
-    desk.store.plan(Operation::Peek, Fault::Refused);
+    desk.store.plan(Operation::Renew, Fault::Refused);
     assert_eq!(desk.get("/readyz").await.problem(), (503, "store-unavailable".to_owned()));
     assert_eq!(desk.get("/livez").await.status(), StatusCode::OK);
     desk.ready.store(false, Ordering::Release);
@@ -25,7 +25,7 @@ async fn obs_04_readiness_follows_the_store_and_the_data_port() {
 #[tokio::test(start_paused = true)]
 async fn obs_04_a_store_that_hangs_is_not_ready() {
     let desk = Desk::new();
-    desk.store.plan(Operation::Peek, Fault::Delay(Box::pin(std::future::pending())));
+    desk.store.plan(Operation::Renew, Fault::Delay(Box::pin(std::future::pending())));
     assert_eq!(desk.get("/readyz").await.code(), "store-unavailable");
 }
 
