@@ -53,8 +53,10 @@ struct Inner {
     cut: watch::Sender<bool>,
     flights: Flights,
     observer: Arc<dyn Observer>,
-    /// Background work that outlives its flight: settlements and releases tried again.
-    background: watch::Sender<usize>,
+    /// Claims of nobody that wait to be freed.
+    releases: watch::Sender<usize>,
+    /// Outcomes that wait to be recorded; their callers have been answered.
+    settlements: watch::Sender<usize>,
     store: Arc<dyn Store>,
     store_timeout: Duration,
     wakeups: Wakeups,
@@ -189,11 +191,12 @@ impl Builder {
     #[must_use]
     pub fn build(self) -> Guard {
         Guard(Arc::new(Inner {
-            background: watch::Sender::new(0),
             clock: self.clock,
             cut: watch::Sender::new(false),
             flights: Flights::new(self.in_flight_max),
             observer: self.observer,
+            releases: watch::Sender::new(0),
+            settlements: watch::Sender::new(0),
             wakeups: Wakeups::default(),
             store: self.store,
             store_timeout: self.store_timeout,
@@ -406,8 +409,13 @@ impl Inner {
 
     async fn idle(&self) {
         self.flights.idle().await;
-        let mut background = self.background.subscribe();
-        let _closed = background.wait_for(|running| *running == 0).await;
+        let none = |waiting: &usize| *waiting == 0;
+        let mut settlements = self.settlements.subscribe();
+        // What the wait hands back holds up whoever counts, so it must not be kept.
+        drop(settlements.wait_for(none).await);
+        // Nothing ran behind a release, and without one its record lapses: worth a moment, no more.
+        let mut releases = self.releases.subscribe();
+        drop(tokio::time::timeout(RELEASES_TIMEOUT, releases.wait_for(none)).await);
     }
 
     /// A store operation within its time-out, observed.
@@ -450,6 +458,9 @@ impl Verdict {
 
 /// What a wait comes to that is too long to add up.
 const WAIT_MAX: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+/// How long a drain waits for releases that the store does not answer.
+const RELEASES_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// What a client is told to wait when the owner may be done at any moment.
 const SOON: Duration = Duration::from_secs(1);
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::Inner;
 use crate::event::Event;
 use crate::lease::Lease;
@@ -15,8 +17,8 @@ const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Tries of a failed settlement: about ten minutes, then the record is left to lapse.
 const RETRIES_MAX: u32 = 120;
-/// Background work past which no more releases are taken on: settlements are bounded by what runs,
-/// but an outage turns every request into a release.
+/// Releases that may wait for the store at once: settlements are bounded by what runs, but an outage
+/// turns every request into a release.
 pub(super) const RELEASES_MAX: usize = 10_000;
 
 impl Inner {
@@ -44,8 +46,8 @@ impl Inner {
     /// Tries a release in the background, unless there are too many: then the record lapses, which
     /// is slower and as safe.
     pub(super) fn release_later(self: &Arc<Self>, lease: Lease, with: Settlement) {
-        if *self.background.borrow() < RELEASES_MAX {
-            self.settle_later(lease, with);
+        if *self.releases.borrow() < RELEASES_MAX {
+            self.try_later(lease, with, |inner| &inner.releases);
         } else {
             tracing::warn!(record = %lease.id, "failed to release: too many releases wait already");
         }
@@ -53,8 +55,17 @@ impl Inner {
 
     /// Tries a settlement in the background until the store answers, whatever it says.
     pub(super) fn settle_later(self: &Arc<Self>, lease: Lease, with: Settlement) {
+        self.try_later(lease, with, |inner| &inner.settlements);
+    }
+
+    fn try_later(
+        self: &Arc<Self>,
+        lease: Lease,
+        with: Settlement,
+        count: fn(&Self) -> &watch::Sender<usize>,
+    ) {
         let inner = Arc::clone(self);
-        inner.background.send_modify(|running| *running += 1);
+        count(&inner).send_modify(|waiting| *waiting += 1);
         tokio::spawn(async move {
             let mut pause = RETRY_PAUSE_MIN;
             for _ in 0..RETRIES_MAX {
@@ -68,7 +79,7 @@ impl Inner {
                     }
                 }
             }
-            inner.background.send_modify(|running| *running -= 1);
+            count(&inner).send_modify(|waiting| *waiting -= 1);
         });
     }
 }

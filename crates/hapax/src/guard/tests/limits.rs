@@ -155,7 +155,7 @@ async fn nothing_is_left_behind_by_thousands_of_runs() {
         assert_eq!(node.guard.in_flight(), 0);
         assert!(node.guard.0.flights.is_empty());
         assert!(node.guard.0.wakeups.is_empty());
-        assert_eq!(*node.guard.0.background.borrow(), 0);
+        assert_eq!(*node.guard.0.settlements.borrow(), 0);
     }
 }
 

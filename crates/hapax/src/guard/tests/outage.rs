@@ -18,7 +18,7 @@ async fn ruling_11_a_claim_with_a_lost_answer_runs_nothing_and_is_released() {
     assert_eq!(scene.status("k").await, Status::Released);
     assert_eq!(scene.run("k", secs(0), answer(200)).await, "ran 200 kept");
     assert_eq!(scene.runs(), 1);
-    assert_eq!(*scene.guard.0.background.borrow(), 0);
+    assert_eq!(*scene.guard.0.releases.borrow(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -37,7 +37,7 @@ async fn sec_06_a_store_that_is_not_there_runs_nothing() {
     let scene = Scene::new();
     scene.plan(Operation::Claim, Fault::Refused);
     assert_eq!(scene.run("k", secs(0), answer(200)).await, "store-failed");
-    assert_eq!((scene.runs(), *scene.guard.0.background.borrow()), (0, 0));
+    assert_eq!((scene.runs(), *scene.guard.0.releases.borrow()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,7 +71,7 @@ async fn dbt_08_a_settlement_with_a_lost_answer_is_repeated_without_harm() {
     assert_eq!(scene.run("k", secs(0), answer(500)).await, "replayed 201");
     pass(secs(1)).await;
     assert_eq!(scene.run("k", secs(0), answer(500)).await, "replayed 201");
-    assert_eq!(*scene.guard.0.background.borrow(), 0);
+    assert_eq!(*scene.guard.0.settlements.borrow(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,7 +84,7 @@ async fn dbt_08_a_store_that_never_comes_back_leaves_the_key_held() {
     pass(secs(11)).await;
     assert_eq!(scene.run("k", secs(0), answer(500)).await, "held");
     pass(secs(3600)).await;
-    assert_eq!(*scene.guard.0.background.borrow(), 0);
+    assert_eq!(*scene.guard.0.settlements.borrow(), 0);
     assert_eq!(scene.run("k", secs(0), answer(500)).await, "held");
     assert_eq!(scene.runs(), 1);
 }
@@ -166,9 +166,9 @@ async fn ruling_11_releases_tried_again_are_bounded_and_what_is_over_lapses() {
     for n in 0..over {
         assert_eq!(scene.run(&format!("k{n}"), secs(0), answer(200)).await, "store-failed");
     }
-    assert_eq!(*scene.guard.0.background.borrow(), settle::RELEASES_MAX);
+    assert_eq!(*scene.guard.0.releases.borrow(), settle::RELEASES_MAX);
     pass(secs(11)).await;
-    assert_eq!(*scene.guard.0.background.borrow(), 0);
+    assert_eq!(*scene.guard.0.releases.borrow(), 0);
     assert_eq!(scene.status("k0").await, Status::Released);
     assert_eq!(scene.status(&format!("k{}", over - 1)).await, Status::Lapsed);
 }
