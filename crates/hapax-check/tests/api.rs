@@ -117,11 +117,15 @@ impl Api {
             let (status, text) = early.unwrap_or_else(|| self.work());
             return (status, text, false);
         };
-        if let Some(found) = self.find(&id, &body, key.starts_with(['*', '%'])) {
-            return found;
-        }
-        if self.defect != Defect::CheckThenAct {
-            lock(&self.kept).insert(id.clone(), Kept(body.clone(), None));
+        {
+            // Looked up and claimed in one breath: nobody comes between.
+            let mut kept = lock(&self.kept);
+            if let Some(found) = self.find(&mut kept, &id, &body, key.starts_with(['*', '%'])) {
+                return found;
+            }
+            if self.defect != Defect::CheckThenAct {
+                kept.insert(id.clone(), Kept(body.clone(), None));
+            }
         }
         tokio::time::sleep(Duration::from_millis(30)).await;
         let answer = early.unwrap_or_else(|| self.work());
@@ -133,8 +137,13 @@ impl Api {
         (answer.0, answer.1, false)
     }
 
-    fn find(&self, id: &str, body: &Bytes, pattern: bool) -> Option<(u16, String, bool)> {
-        let mut kept = lock(&self.kept);
+    fn find(
+        &self,
+        kept: &mut HashMap<String, Kept>,
+        id: &str,
+        body: &Bytes,
+        pattern: bool,
+    ) -> Option<(u16, String, bool)> {
         if pattern && self.defect == Defect::MatchesPrefix {
             let answer = kept.values().find_map(|Kept(_, answer)| answer.clone())?;
             return Some((answer.0, answer.1, true));
