@@ -18,13 +18,14 @@ struct Cli {
 
 fn measure(flags: &[&str]) -> Report {
     let args = Cli::parse_from([&["check"], flags].concat()).check;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
     let measured = runtime.block_on(hapax_check::measure(&args, |_done, _total, finding| {
         if finding.verdict == Verdict::Fail {
             eprintln!("{} fails: {}", finding.case.id, finding.detail);
         }
     }));
-    measured.unwrap()
+    measured.expect("the target can be measured")
 }
 
 /// Everything holds, and what was skipped is exactly `skips`.

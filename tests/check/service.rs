@@ -16,14 +16,17 @@ use serde_json::json;
 pub(crate) fn start() -> String {
     let (told, address) = std::sync::mpsc::channel::<SocketAddr>();
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
         runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            told.send(listener.local_addr().unwrap()).unwrap();
-            axum::serve(listener, router()).await.unwrap();
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+            let listener = listener.expect("a free port");
+            let address = listener.local_addr().expect("an address");
+            told.send(address).expect("the test waits");
+            axum::serve(listener, router()).await.expect("a service");
         });
     });
-    format!("http://{}", address.recv().unwrap())
+    format!("http://{}", address.recv().expect("an address"))
 }
 
 fn router() -> Router {
