@@ -1,15 +1,13 @@
 //! From settings to running parts: nothing is bound here, and nothing listens.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hapax::{
-    Concurrent, Disposition, Failures, FingerprintSpec, Guard, MemoryStore, Observer, OnUnknown,
-    Policy, Preset, Retention, Secret, Store, StoreOutage, Syntax,
+    Concurrent, Disposition, Failures, FingerprintSpec, Guard, Observer, OnUnknown, Policy, Preset,
+    Retention, StoreOutage, Syntax,
 };
-use hapax_fjall::{Durability, FileOptions, FileStore, OpenError};
 use hapax_tower::{
     Authority, IdempotencyLayer, Identify, Identity, KeyMode, KeySource, Mode, PrincipalSource,
     Rules,
@@ -18,11 +16,12 @@ use http::request::Parts;
 use http::{HeaderName, header};
 
 use crate::cli::exit;
-use crate::config::{self, Config, RouteConfig, StoreConfig};
+use crate::config::{self, Config, RouteConfig};
 use crate::forward::{ForwardConfig, RequestLimits};
 use crate::gateway::{Cors, ProbeTarget, Protection, Site, WellKnown};
 use crate::jwt::JwtVerifier;
 use crate::route::Routes;
+use crate::stores::Opened;
 use crate::upstream::{TlsRoots, Upstream, UpstreamConfig};
 
 /// The longest target of a request, in bytes (HTP-14).
@@ -45,73 +44,6 @@ impl AssembleError {
     pub(crate) fn unavailable(sentence: impl Into<String>) -> Self {
         Self { exit_code: exit::UNAVAILABLE, sentence: sentence.into() }
     }
-}
-
-/// A store and the secret that belongs to it.
-#[derive(Clone, Debug)]
-pub struct Opened {
-    /// The secret that names its records.
-    pub secret: Secret,
-    /// The store.
-    pub store: Arc<dyn Store>,
-}
-
-/// Opens the configured store. Blocks while a file store reads its folder.
-///
-/// # Errors
-/// [`AssembleError`] names the store and the mend.
-pub fn open_store(config: &Config) -> Result<Opened, AssembleError> {
-    let configured = config.secret.as_ref().map(|secret| secret.reveal().as_bytes().to_vec());
-    match &config.store {
-        StoreConfig::Memory => {
-            let records_max = usize::try_from(config.records_max).unwrap_or(usize::MAX);
-            let secret = configured.map_or_else(random_secret, Ok)?;
-            let store = Arc::new(MemoryStore::new(records_max));
-            Ok(Opened { secret: Secret::new(&secret), store })
-        }
-        StoreConfig::File(path) => open_file(config, path.clone(), configured),
-        StoreConfig::Postgres(_) | StoreConfig::Redis(_) | StoreConfig::RedisCluster { .. } => {
-            Err(AssembleError::config(
-                "store: this build holds no PostgreSQL and no Redis store; use \"file:PATH\" or \
-                 \"memory:\"",
-            ))
-        }
-    }
-}
-
-fn open_file(
-    config: &Config,
-    path: PathBuf,
-    secret: Option<Vec<u8>>,
-) -> Result<Opened, AssembleError> {
-    let options = FileOptions {
-        durability: match config.durability {
-            config::Durability::Claim => Durability::Claim,
-            config::Durability::Full => Durability::Full,
-        },
-        records_max: config.records_max,
-        scope_rules: scope_rules(config),
-        secret,
-        ..FileOptions::default()
-    };
-    let store = FileStore::open(path, options).map_err(|error| {
-        let sentence = format!("failed to {error}");
-        match error {
-            OpenError::InUse { .. } | OpenError::Full { .. } => {
-                AssembleError::unavailable(sentence)
-            }
-            _ => AssembleError::config(sentence),
-        }
-    })?;
-    Ok(Opened { secret: store.secret().clone(), store: Arc::new(store) })
-}
-
-fn random_secret() -> Result<Vec<u8>, AssembleError> {
-    let mut secret = vec![0; 32];
-    getrandom::fill(&mut secret).map_err(|error| {
-        AssembleError::unavailable(format!("failed to make a secret: {error}; set `secret`"))
-    })?;
-    Ok(secret)
 }
 
 /// What scopes are made of, in a fixed wording: the defaults, and each route that differs. A store

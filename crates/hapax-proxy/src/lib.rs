@@ -15,4 +15,5 @@ pub mod metrics;
 pub mod route;
 pub mod serve;
 pub mod signals;
+pub mod stores;
 pub mod upstream;

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use hapax_proxy::cli::{self, Command, KeysArgs, exit};
-use hapax_proxy::config::{Config, LogFormat};
-use hapax_proxy::{demo, keys, serve};
+use hapax_proxy::config::{Config, LogFormat, StoreSettings};
+use hapax_proxy::{demo, keys, serve, stores};
 
 /// A request makes some dozens of small, short-lived allocations on one thread; the system's allocator
 /// took a tenth of the processor time for them.
@@ -36,7 +36,10 @@ fn main() -> ExitCode {
         },
         Command::Keys(arguments) => ask(arguments, &environment),
         Command::Demo(arguments) => on_runtime(demo::run(arguments)),
-        Command::Migrate(_) => refuse(&"this build does not hold this command", exit::USAGE),
+        Command::Migrate(_) => match StoreSettings::load(&sources) {
+            Ok(settings) => migrate(&settings),
+            Err(errors) => refuse(&errors, exit::CONFIG),
+        },
     }
 }
 
@@ -50,6 +53,19 @@ fn run(config: Config) -> ExitCode {
             Ok(running) => {
                 told.await;
                 running.stop().await;
+                ExitCode::SUCCESS
+            }
+            Err(error) => refuse(&error, error.exit_code),
+        }
+    })
+}
+
+/// Brings a database to the tables of this release.
+fn migrate(settings: &StoreSettings) -> ExitCode {
+    on_runtime(async {
+        match stores::migrate(settings).await {
+            Ok(done) => {
+                print!("{done}");
                 ExitCode::SUCCESS
             }
             Err(error) => refuse(&error, error.exit_code),

@@ -14,12 +14,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::admin::{self, AdminState};
-use crate::assemble::{self, AssembleError, Opened};
+use crate::assemble::{self, AssembleError};
 use crate::audit::AuditLog;
 use crate::config::{Config, PrincipalSource, StoreConfig, Threads};
 use crate::gateway::{Gateway, Site};
 use crate::listen::{Core, ListenConfig, Listener, Operations, Server, TlsIdentity};
 use crate::metrics::{self, Metrics, REFRESH_PAUSE};
+use crate::stores::{self, Opened};
 
 /// Expired records removed by one turn of the sweep.
 const SWEEP_RECORDS: NonZeroU32 = NonZeroU32::new(1_000).expect("is not zero");
@@ -53,12 +54,7 @@ pub async fn start(config: Config) -> Result<Running, AssembleError> {
     let rules = assemble::rules(&config)?;
     let listener = bind(&config)?;
     let (admin_listener, admin_addr) = bind_admin(&config).await?;
-    let opened = {
-        let config = config.clone();
-        let opening = tokio::task::spawn_blocking(move || assemble::open_store(&config)).await;
-        opening
-            .map_err(|error| AssembleError::unavailable(format!("failed to open: {error}")))??
-    };
+    let opened = stores::open(&config).await?;
     let metrics = Arc::new(Metrics::new(rules.iter().map(|rules| Arc::clone(&rules.route))));
     let site = Arc::new(assemble::site(&config, &opened, &rules, Arc::clone(&metrics) as _)?);
     let ready = Arc::new(AtomicBool::new(false));

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use clap::CommandFactory as _;
 
 use super::*;
-use crate::config::{Config, StoreConfig};
+use crate::config::{Config, StoreConfig, StoreSettings};
 
 fn parse(line: &str) -> Result<Cli, Usage> {
     super::parse(std::iter::once("hapax").chain(line.split_whitespace()).map(OsString::from))
@@ -181,7 +181,7 @@ fn the_checker_gets_its_own_arguments() {
 #[test]
 fn migrate_reads_the_store_alone() {
     let cli = parse("migrate --store postgres://db/x").unwrap();
-    let store = StoreConfig::load(&cli.sources(&nothing)).unwrap();
+    let store = StoreSettings::load(&cli.sources(&nothing)).unwrap().store;
     assert!(matches!(store, StoreConfig::Postgres(_)));
 }
 

@@ -12,6 +12,7 @@ use super::error::ConfigErrors;
 use super::layers::Sources;
 use super::route::RouteConfig;
 use super::secret::Secret;
+use super::servers::{PostgresConfig, RedisConfig};
 use super::setting::{Setting, Threads, choice, list, optional, setting};
 use super::store::StoreConfig;
 use super::{print, read};
@@ -85,10 +86,24 @@ pub struct Config {
     pub jwt: Option<JwtConfig>,
     /// The admin listener.
     pub admin: AdminConfig,
+    /// For a store in PostgreSQL.
+    pub postgres: PostgresConfig,
+    /// For a store in Redis or Valkey.
+    pub redis: RedisConfig,
     /// The routes in their order. Never empty: the last one is the implicit catch-all, which
     /// carries `[defaults]` alone.
     #[serde(skip)]
     pub routes: Vec<RouteConfig>,
+}
+
+/// What work on a store needs that needs no gateway.
+#[derive(Debug, Clone, Deserialize)]
+pub struct StoreSettings {
+    /// Where records live.
+    #[serde(deserialize_with = "setting")]
+    pub store: StoreConfig,
+    /// For a store in PostgreSQL.
+    pub postgres: PostgresConfig,
 }
 
 /// The admin listener.
@@ -182,8 +197,8 @@ impl LogFormat {
     }
 }
 
-impl StoreConfig {
-    /// Reads the `store` setting alone, for work on a store that needs no upstream.
+impl StoreSettings {
+    /// Reads these settings alone: there need be no upstream.
     pub fn load(sources: &Sources<'_>) -> Result<Self, ConfigErrors> {
         read::store(&sources.layers()?)
     }

@@ -7,9 +7,12 @@ use std::path::PathBuf;
 use toml::{Table, Value};
 
 use super::error::{ConfigError, ConfigErrors};
+use super::gateway::{AdminConfig, JwtConfig, TlsConfig};
 use super::place::Place;
+use super::servers::{PostgresConfig, RedisConfig};
 use super::store::redacted;
 use super::substitute;
+use super::suggest::settings_of;
 
 /// Where settings come from.
 pub struct Sources<'a> {
@@ -45,6 +48,21 @@ pub(super) const VARIABLES: [(&str, &str); 10] = [
     ("HAPAX_THREADS", "threads"),
     ("HAPAX_UPSTREAM", "upstream"),
 ];
+
+/// The sections beside the routes.
+pub(super) const SECTIONS: [Section; 5] = [
+    Section { name: "tls", settings: settings_of::<TlsConfig> },
+    Section { name: "jwt", settings: settings_of::<JwtConfig> },
+    Section { name: "admin", settings: settings_of::<AdminConfig> },
+    Section { name: "postgres", settings: settings_of::<PostgresConfig> },
+    Section { name: "redis", settings: settings_of::<RedisConfig> },
+];
+
+/// A section, and the settings that it may hold.
+pub(super) struct Section {
+    pub(super) name: &'static str,
+    pub(super) settings: fn() -> &'static [&'static str],
+}
 
 const DEFAULTS: &str = include_str!("defaults.toml");
 

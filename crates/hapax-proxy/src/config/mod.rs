@@ -16,6 +16,7 @@ mod print;
 mod read;
 mod route;
 mod secret;
+mod servers;
 mod setting;
 mod source;
 mod store;
@@ -27,13 +28,16 @@ mod units;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use failures::{Failures, Preset, StatusMatch, Verdict};
-pub use gateway::{AdminConfig, Config, Durability, JwtConfig, LogFormat, TlsConfig};
+pub use gateway::{
+    AdminConfig, Config, Durability, JwtConfig, LogFormat, StoreSettings, TlsConfig,
+};
 pub use layers::{Override, Sources};
 pub use policy::{
     Concurrent, FingerprintMode, KeyMode, Mode, Retention, StoreOutage, Syntax, Unknown,
 };
 pub use route::RouteConfig;
 pub use secret::Secret;
+pub use servers::{PostgresConfig, RedisConfig};
 pub use setting::Threads;
 pub use source::{AuthoritySource, JsonPointer, KeySource, PrincipalSource};
 pub use store::StoreConfig;

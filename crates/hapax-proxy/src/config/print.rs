@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use toml::{Table, Value};
 
-use super::gateway::{AdminConfig, Config, JwtConfig, TlsConfig};
-use super::layers::{Layers, defaults, is_secret, merged, routes, section, stated_route};
+use super::gateway::Config;
+use super::layers::{
+    Layers, SECTIONS, Section, defaults, is_secret, merged, routes, section, stated_route,
+};
 use super::route::RouteConfig;
 use super::store::redacted;
 use super::substitute::is_substituted;
@@ -22,15 +24,11 @@ pub(super) fn print(layers: &Layers) -> String {
     let top: Vec<_> =
         settings_of::<Config>().iter().copied().filter(|key| !is_section(key)).collect();
     section_lines(&mut printed, layers, "", &top, written, &defaults);
-    for (name, known) in [
-        ("tls", settings_of::<TlsConfig>()),
-        ("jwt", settings_of::<JwtConfig>()),
-        ("admin", settings_of::<AdminConfig>()),
-    ] {
+    for Section { name, settings } in SECTIONS {
         if written.contains_key(name) || defaults.contains_key(name) {
             let _ = writeln!(printed, "\n[{name}]");
             let (stated, under) = (section(written, name), section(&defaults, name));
-            section_lines(&mut printed, layers, &format!("{name}."), known, &stated, &under);
+            section_lines(&mut printed, layers, &format!("{name}."), settings(), &stated, &under);
         }
     }
     let _ = writeln!(printed, "\n[defaults]");
@@ -43,7 +41,7 @@ pub(super) fn print(layers: &Layers) -> String {
 }
 
 fn is_section(key: &str) -> bool {
-    matches!(key, "admin" | "jwt" | "tls")
+    SECTIONS.iter().any(|section| section.name == key)
 }
 
 fn section_lines(
@@ -109,7 +107,7 @@ fn presentable(key: &str, value: &Value, secret: bool) -> (Value, bool) {
         Value::String(text) if !is_substituted(value) => Value::String(match key {
             "secret" if secret => "${HAPAX_SECRET}".to_owned(),
             "token" if secret => "${HAPAX_ADMIN_TOKEN}".to_owned(),
-            "store" => redacted(text),
+            "store" | "listen_url" => redacted(text),
             _ => text.clone(),
         }),
         _ => value.clone(),

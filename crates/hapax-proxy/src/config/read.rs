@@ -5,12 +5,10 @@ use toml::{Table, Value};
 
 use super::check::{self, Found};
 use super::error::{ConfigError, ConfigErrors};
-use super::gateway::{AdminConfig, Config, JwtConfig, TlsConfig};
-use super::layers::{Layers, defaults, merged, routes, section, stated_route};
+use super::gateway::{Config, StoreSettings};
+use super::layers::{Layers, SECTIONS, Section, defaults, merged, routes, section, stated_route};
 use super::place::Place;
 use super::route::RouteConfig;
-use super::setting::Setting;
-use super::store::StoreConfig;
 use super::suggest::{nearest, settings_of};
 use crate::route::Pattern;
 
@@ -37,14 +35,15 @@ pub(super) fn config(layers: &Layers) -> Result<Config, ConfigErrors> {
     config.ok_or_else(|| layers.error(&Place::top(), "the settings are incomplete").into())
 }
 
-/// The `store` setting alone.
-pub(super) fn store(layers: &Layers) -> Result<StoreConfig, ConfigErrors> {
-    let settings = merged(&defaults(), &layers.filled);
-    let place = Place::top().key("store");
-    let text = settings.get("store").and_then(Value::as_str).unwrap_or("");
-    StoreConfig::read(text).map_err(|problem| {
-        layers.error(&place, &format!("{problem}; {}", StoreConfig::MEND)).into()
-    })
+/// What concerns the store alone.
+pub(super) fn store(layers: &Layers) -> Result<StoreSettings, ConfigErrors> {
+    let mut reader = Reader { layers, errors: Vec::new() };
+    let settings = reader.known_only();
+    let mut table = complete_gateway(&settings);
+    table.retain(|key, _| settings_of::<StoreSettings>().contains(&key));
+    let read = reader.typed(table, &Place::top());
+    ConfigErrors::check(reader.errors)?;
+    read.ok_or_else(|| layers.error(&Place::top(), "the settings are incomplete").into())
 }
 
 struct Reader<'a> {
@@ -61,12 +60,8 @@ impl Reader<'_> {
         self.keep_known(&mut settings, &top, &known);
         let route = settings_of::<RouteConfig>();
         let every_route: Vec<_> = route.iter().copied().filter(|key| *key != "match").collect();
-        for (key, known) in [
-            ("admin", settings_of::<AdminConfig>()),
-            ("defaults", &every_route),
-            ("jwt", settings_of::<JwtConfig>()),
-            ("tls", settings_of::<TlsConfig>()),
-        ] {
+        let sections = SECTIONS.iter().map(|section| (section.name, (section.settings)()));
+        for (key, known) in sections.chain([("defaults", &*every_route)]) {
             match settings.get_mut(key) {
                 Some(Value::Table(table)) => self.keep_known(table, &top.key(key), known),
                 Some(_) => {
@@ -106,13 +101,7 @@ impl Reader<'_> {
     }
 
     fn gateway(&mut self, settings: &Table) -> Option<Config> {
-        let defaults = defaults();
-        let mut table = merged(&defaults, settings);
-        let admin = merged(&section(&defaults, "admin"), &section(settings, "admin"));
-        table.insert("admin".to_owned(), Value::Table(admin));
-        table.remove("defaults");
-        table.remove("route");
-        self.typed(table, &Place::top())
+        self.typed(complete_gateway(settings), &Place::top())
     }
 
     fn catch_all(&mut self, settings: &Table) -> Option<RouteConfig> {
@@ -176,6 +165,21 @@ impl Reader<'_> {
             self.errors.push(self.layers.error(&place, &complaint));
         }
     }
+}
+
+/// Everything but the routes, with what holds where nothing is said.
+fn complete_gateway(settings: &Table) -> Table {
+    let defaults = defaults();
+    let mut table = merged(&defaults, settings);
+    for Section { name: key, .. } in SECTIONS {
+        if defaults.contains_key(key) {
+            let complete = merged(&section(&defaults, key), &section(settings, key));
+            table.insert(key.to_owned(), Value::Table(complete));
+        }
+    }
+    table.remove("defaults");
+    table.remove("route");
+    table
 }
 
 fn complete_route(settings: &Table, own: &Table) -> Table {

@@ -151,8 +151,8 @@ fn a_missing_file_is_named() {
 fn a_store_can_be_read_without_an_upstream() {
     let flags = vec![flag("store", "--store", "postgres://db/hapax")];
     let sources = Sources { flags, ..Sources::default() };
-    assert!(matches!(StoreConfig::load(&sources).unwrap(), StoreConfig::Postgres(_)));
+    assert!(matches!(StoreSettings::load(&sources).unwrap().store, StoreConfig::Postgres(_)));
     let flags = vec![flag("store", "--store", "mysql://db")];
-    let errors = StoreConfig::load(&Sources { flags, ..Sources::default() }).unwrap_err();
+    let errors = StoreSettings::load(&Sources { flags, ..Sources::default() }).unwrap_err();
     assert!(errors.to_string().starts_with("--store = \"mysql://db\" names no store we know;"));
 }
