@@ -130,6 +130,7 @@ impl Shared {
             on_lapse: OnLapse::Doubt,
             route: Arc::clone(&self.rules.route),
             term: policy.upstream_timeout.saturating_add(policy.late_answer),
+            transactional: None,
             // Nobody settles what was only watched.
             unknown_retention: retention,
         };

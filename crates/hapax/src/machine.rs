@@ -41,6 +41,11 @@ pub struct Claim {
     pub route: Arc<str>,
     /// The lease's term.
     pub term: Duration,
+    /// Whether the effect commits through the store, in one transaction with the fact that it
+    /// happened, and if so for how long an answer is kept that the store itself finds committed.
+    /// Goes with [`OnLapse::Reclaim`] alone. The machine has no use for it, and neither have stores
+    /// that cannot be committed through.
+    pub transactional: Option<Retention>,
     /// How long an unknown outcome is kept; `None`: until settled.
     pub unknown_retention: Option<Duration>,
 }

@@ -246,6 +246,16 @@ impl Policy {
         }
     }
 
+    /// Whether a claim under this policy commits through the store, and how long an answer is then
+    /// kept that the store itself finds committed.
+    #[must_use]
+    pub const fn transactional(&self) -> Option<Retention> {
+        match self.unknown {
+            OnUnknown::Hold | OnUnknown::Probe | OnUnknown::ReExecute => None,
+            OnUnknown::Transactional => Some(self.retention),
+        }
+    }
+
     /// Whether an answer that came too late may race a later attempt, so that doubt is settled only
     /// when the late-answer cap is over (ruling 3).
     #[must_use]

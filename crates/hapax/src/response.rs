@@ -57,11 +57,12 @@ impl RecordedResponse {
 /// What a completed record holds.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Kept {
-    /// The operation was done, but its answer was too large to keep: never run again (REP-12).
+    /// The operation was done, but its answer was too large to keep or never seen: never run again
+    /// (REP-12).
     NotRetained {
         /// The `Location` of the answer, so that a client can find the result.
         location: Option<Bytes>,
-        /// The status of the answer.
+        /// The status of the answer; 0 where the effect is known and its status is not.
         status: u16,
     },
     /// The answer.

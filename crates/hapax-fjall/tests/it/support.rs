@@ -52,6 +52,7 @@ pub(crate) fn claim(n: u64) -> Claim {
         on_lapse: OnLapse::Doubt,
         route: "/payments".into(),
         term: Duration::from_secs(10),
+        transactional: None,
         unknown_retention: None,
     }
 }

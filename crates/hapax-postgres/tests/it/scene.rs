@@ -33,6 +33,7 @@ pub(crate) fn claim(n: u16, by: u8) -> Claim {
         on_lapse: OnLapse::Doubt,
         route: "/v1/payments".into(),
         term: TERM,
+        transactional: None,
         unknown_retention: None,
     }
 }

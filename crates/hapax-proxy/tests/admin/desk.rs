@@ -141,6 +141,7 @@ impl Desk {
             on_lapse: OnLapse::Doubt,
             route: "/v1/payments/**".into(),
             term: TERM,
+            transactional: None,
             unknown_retention: None,
         };
         match self.store.claim(&claim).await.unwrap() {

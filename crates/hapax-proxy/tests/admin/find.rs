@@ -187,6 +187,7 @@ async fn hosts_that_the_gateway_knows_are_tried_when_none_is_named() {
         on_lapse: hapax::OnLapse::Doubt,
         route: "/v1/payments/**".into(),
         term: crate::desk::TERM,
+        transactional: None,
         unknown_retention: None,
     };
     hapax::Store::claim(&*desk.store, &claim).await.unwrap();

@@ -70,6 +70,7 @@ async fn adm_02_a_key_leads_to_its_record_from_a_shell() {
         on_lapse: hapax::OnLapse::Doubt,
         route: "/v1/payments/**".into(),
         term: crate::desk::TERM,
+        transactional: None,
         unknown_retention: None,
     };
     hapax::Store::claim(&*desk.store, &claim).await.unwrap();

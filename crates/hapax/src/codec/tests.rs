@@ -110,6 +110,7 @@ fn a_first_claim_is_small_on_disk() {
         on_lapse: OnLapse::Doubt,
         route: "default".into(),
         term: Duration::from_secs(10),
+        transactional: None,
         unknown_retention: None,
     };
     let step = machine::claim(None, &claim, Timestamp::from_micros(1));

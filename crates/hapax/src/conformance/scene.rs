@@ -240,6 +240,7 @@ pub(super) fn claim(n: u8) -> Claim {
         on_lapse: OnLapse::Doubt,
         route: "/v1/payments".into(),
         term: TERM,
+        transactional: None,
         unknown_retention: None,
     }
 }

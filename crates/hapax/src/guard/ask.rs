@@ -230,6 +230,7 @@ impl Intent {
             on_lapse: self.policy.on_lapse(),
             route: Arc::clone(&self.route),
             term: self.policy.lease,
+            transactional: self.policy.transactional(),
             unknown_retention: self.policy.unknown_retention,
         }
     }

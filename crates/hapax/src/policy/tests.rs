@@ -96,3 +96,14 @@ fn exe_08_what_was_not_sent_frees_the_key_and_what_was_lost_does_not() {
         Some(Settlement::Complete { kept: Kept::NotRetained { status: 201, .. }, .. })
     ));
 }
+
+#[test]
+fn b03_only_transactional_claims_commit_through_the_store() {
+    for unknown in [OnUnknown::Hold, OnUnknown::Probe, OnUnknown::ReExecute] {
+        assert_eq!(Policy { unknown, ..Policy::default() }.transactional(), None);
+    }
+    let policy = Policy { unknown: OnUnknown::Transactional, ..Policy::default() };
+    assert_eq!(policy.transactional(), Some(policy.retention));
+    // Nothing is ever left in doubt because it was tried often.
+    assert!(matches!(policy.on_lapse(), OnLapse::Reclaim { attempts_max: u32::MAX, .. }));
+}

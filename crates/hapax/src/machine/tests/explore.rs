@@ -131,6 +131,7 @@ impl Rules {
             on_lapse: if self.reclaims { rule } else { OnLapse::Doubt },
             route: "/".into(),
             term: ticks(TERM),
+            transactional: None,
             unknown_retention: self.forgets_unknown.then(|| ticks(UNKNOWN_RETENTION)),
         }
     }

@@ -75,6 +75,7 @@ impl Life {
                     on_lapse,
                     route: "/".into(),
                     term: Duration::from_secs(10),
+                    transactional: None,
                     unknown_retention,
                 };
                 let step = claim(before.as_ref(), &wish, self.now);

@@ -34,6 +34,7 @@ fn wish(attempt: u8, fingerprint: u8, on_lapse: OnLapse) -> Claim {
         on_lapse,
         route: "/".into(),
         term: TERM,
+        transactional: None,
         unknown_retention: None,
     }
 }
