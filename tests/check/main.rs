@@ -60,6 +60,37 @@ fn layer_mode_holds_on_the_memory_store() {
     holds(&report, &VOLATILE_SKIPS);
 }
 
+#[test]
+fn layer_mode_holds_on_postgres() {
+    shared_store_holds("HAPAX_TEST_POSTGRES_URL");
+}
+
+#[test]
+fn layer_mode_holds_on_two_gateways_on_one_postgres() {
+    two_on_a_shared_store_hold("HAPAX_TEST_POSTGRES_URL");
+}
+
+/// The server at the address in `variable`, which other tests use at the same time: keys, and the
+/// ports in the authority, are each run's own.
+fn shared_store_holds(variable: &str) {
+    let report = measure(&["--command", &command_on(variable)]);
+    // There is no second instance to overtake the first one.
+    holds(&report, &["CON-05"]);
+}
+
+/// Requests go to the two gateways in turn, so that every retry and half of all duplicates meet
+/// the one that did not run the request; nothing is skipped.
+fn two_on_a_shared_store_hold(variable: &str) {
+    let report = measure(&["--two", "--command", &command_on(variable)]);
+    holds(&report, &[]);
+}
+
+fn command_on(variable: &str) -> String {
+    let store = std::env::var(variable);
+    let store = store.unwrap_or_else(|_| panic!("{variable} names no server: `cargo xtask test`"));
+    command(&format!("--store {store}"))
+}
+
 const VOLATILE_SKIPS: [&str; 8] = [
     "REP-01-restart",
     "EXE-02",

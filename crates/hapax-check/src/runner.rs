@@ -133,7 +133,7 @@ async fn carry_out(target: &Target, case: &Case, log: &Log) -> Result<(), Stop> 
             run(&ApiTrial::new(api.clone(), log.clone(), case.requests_max)).await
         }
         (Run::Layer(run), Target::Layer(layer)) => {
-            let trial = Trial::new(layer.clone(), case.id, log.clone());
+            let trial = Trial::new(layer.clone(), case, log.clone());
             let judged = run(&trial).await;
             if case.alone {
                 restore(&trial).await?;

@@ -5,7 +5,7 @@ pub(crate) mod control;
 pub(crate) mod log;
 pub(crate) mod wire;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(crate) use api::ApiTrial;
 pub(crate) use log::Log;
 pub(crate) use wire::Wire;
 
-use crate::case::Stop;
+use crate::case::{Case, Need, Stop};
 use crate::profile::Route;
 use crate::target::{Instance, Layer};
 use crate::upstream::{Station, lock};
@@ -41,15 +41,27 @@ pub(crate) struct Trial {
     /// The case's place at the upstream.
     pub station: Station,
     pub log: Log,
+    /// Whether the case's requests go to the instances in turn: unless it starts and ends one.
+    alternates: bool,
     case: &'static str,
     keys: AtomicU32,
     further: Mutex<Vec<Station>>,
+    turns: AtomicUsize,
 }
 
 impl Trial {
-    pub(crate) fn new(layer: Arc<Layer>, case: &'static str, log: Log) -> Self {
+    pub(crate) fn new(layer: Arc<Layer>, case: &Case, log: Log) -> Self {
         let station = layer.upstream.station(&layer.run);
-        Self { layer, station, log, case, keys: AtomicU32::new(0), further: Mutex::default() }
+        Self {
+            layer,
+            station,
+            log,
+            alternates: !case.needs.contains(&Need::Command),
+            case: case.id,
+            keys: AtomicU32::new(0),
+            further: Mutex::default(),
+            turns: AtomicUsize::new(0),
+        }
     }
 
     /// A further place at the upstream.
@@ -93,9 +105,18 @@ impl Trial {
         self.post(route).key(&self.key())
     }
 
-    /// Sends on a connection of its own; no answer at all fails the case.
+    /// Sends on a connection of its own; no answer at all fails the case. Of two instances each has
+    /// its turn, so that a retry meets the one that knows nothing of the first request.
     pub(crate) async fn send(&self, request: &Request) -> Result<Answer, Stop> {
-        self.send_to(0, request).await
+        self.send_to(self.turn(), request).await
+    }
+
+    /// Whose turn it is.
+    fn turn(&self) -> usize {
+        match self.alternates {
+            true => self.turns.fetch_add(1, Ordering::Relaxed) % self.layer.instances.len(),
+            false => 0,
+        }
     }
 
     /// Sends to one of two instances.
@@ -116,9 +137,9 @@ impl Trial {
         wire.read(&request.method).await
     }
 
-    /// Opens a connection to the first instance.
+    /// Opens a connection, of two instances to each in turn.
     pub(crate) async fn open(&self) -> Result<Wire, Stop> {
-        self.open_at(0).await.map_err(|error| Stop::Fail(error.to_string()))
+        self.open_at(self.turn()).await.map_err(|error| Stop::Fail(error.to_string()))
     }
 
     pub(crate) async fn open_at(&self, instance: usize) -> Result<Wire, WireError> {
@@ -158,7 +179,7 @@ impl Trial {
     /// Sends again and again while the layer says that the operation still runs, and hands over
     /// the first other answer.
     pub(crate) async fn send_until_settled(&self, request: &Request) -> Result<Answer, Stop> {
-        self.send_until_settled_at(0, request).await
+        self.send_until_settled_at(self.turn(), request).await
     }
 
     pub(crate) async fn send_until_settled_at(

@@ -249,26 +249,27 @@ fn same_as_made(answer: &crate::wire::Answer) -> Result<(), Stop> {
 }
 
 async fn shared_failure(t: &Trial) -> Result<(), Stop> {
-    if t.layer.instances.len() > 1 {
-        // Across instances a waiter may be told 409 instead, which the retry rows judge.
-        t.log.note("sent to one instance");
-    }
+    let instances = t.layer.instances.len();
     let gate = Gate::new();
     t.station.reply(Reply::numbered(500).gated(&gate));
     let request = t.keyed(Route::Plain);
     let duplicates = async {
         t.arrived(1).await?;
-        let sending = futures_util::future::try_join_all((0..10).map(|_| t.send(&request)));
+        let sending =
+            futures_util::future::try_join_all((0..10).map(|n| t.send_to(n % instances, &request)));
         let opening = async {
             tokio::time::sleep(Duration::from_millis(800)).await;
             gate.open();
         };
         futures_util::future::join(sending, opening).await.0
     };
-    let (first, duplicates) = futures_util::future::join(t.send(&request), duplicates).await;
+    let (first, duplicates) = futures_util::future::join(t.send_to(0, &request), duplicates).await;
     status(&first?, 500, "the first request")?;
-    for duplicate in duplicates? {
-        status(&duplicate, 500, "a duplicate that waited for a failure")?;
+    for (n, duplicate) in duplicates?.iter().enumerate() {
+        // An answer that is not kept does not leave the instance that has it.
+        if n % instances == 0 || problem(duplicate, 409, "in-progress").is_err() {
+            status(duplicate, 500, "a duplicate that waited for a failure")?;
+        }
     }
     t.count(1, "after ten duplicates of a failing request")
 }
