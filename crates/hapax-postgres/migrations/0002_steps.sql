@@ -5,7 +5,9 @@
 -- statement began. The pattern is the same everywhere: take the row's lock, then read the clock, then
 -- decide on what the lock shows. Nothing is decided on a version of the row that somebody may be
 -- replacing. Each call locks one row, so that no two calls can wait for each other in a circle; and as
--- every call is a transaction of its own, a lock lasts as long as one commit.
+-- every call is a transaction of its own, a lock lasts as long as one commit. Records of operations that
+-- an application commits have a second row, their seat: `0003_commit.sql` says in which order the two
+-- are locked, and has the functions that do it.
 --
 -- `clock_offset` is added to the clock; it is 0 but in tests.
 
@@ -112,6 +114,8 @@ CREATE FUNCTION hapax.claim(
     claim_reclaim_after     bigint,
     claim_attempts_max      bigint,
     claim_unknown_retention bigint,
+    is_transactional        boolean,
+    answer_retention        bigint,
     OUT granted             boolean,
     OUT seen_at             bigint,
     OUT stands              hapax.record
@@ -121,6 +125,7 @@ AS $$
 DECLARE
     means    text;
     decision text;
+    seat     text := 'none';
 BEGIN
     -- Every claim says whose it is: whatever server a reconnection has led to, records of other
     -- scopes or under another secret are never taken for these.
@@ -141,6 +146,9 @@ BEGIN
         ON CONFLICT (id) DO NOTHING
         RETURNING r.* INTO stands;
         IF FOUND THEN
+            IF is_transactional THEN
+                PERFORM hapax.give_seat(claim_id, claim_attempt, seen_at, answer_retention);
+            END IF;
             granted := true;
             RETURN;
         END IF;
@@ -169,6 +177,19 @@ BEGIN
             granted := decision = 'again';
             RETURN;
         END IF;
+        -- An application may have committed, or be about to: then its attempt is done, or alive, whatever
+        -- its lease says.
+        IF stands.phase IN ('in_doubt', 'in_progress') THEN
+            seat := hapax.take_seat(claim_id);
+            IF seat IN ('busy', 'committed') THEN
+                stands := CASE seat
+                    WHEN 'busy' THEN hapax.alive(stands, seen_at)
+                    ELSE hapax.finish(claim_id, seen_at)
+                END;
+                granted := false;
+                RETURN;
+            END IF;
+        END IF;
         -- What has expired lends the next record its fence, and nothing else.
         UPDATE hapax.record AS r SET
             attempt = claim_attempt,
@@ -196,6 +217,11 @@ BEGIN
             unknown_retention = claim_unknown_retention
         WHERE r.id = claim_id
         RETURNING r.* INTO stands;
+        IF is_transactional THEN
+            PERFORM hapax.give_seat(claim_id, claim_attempt, seen_at, answer_retention);
+        ELSIF seat = 'open' THEN
+            DELETE FROM hapax.seat AS s WHERE s.id = claim_id;
+        END IF;
         granted := true;
         RETURN;
     END LOOP;
@@ -256,6 +282,10 @@ $$;
 -- machine::settle. `outcome` is 'done', 'stands' (settled like this before: nothing changes),
 -- 'expired', 'running', 'settled' or 'superseded'. `what` is the entry for the history; a NULL
 -- retention is for ever.
+--
+-- What the application committed wins over a release and over doubt: an operator hears 'settled' then.
+-- Otherwise a settlement takes the seat away, and nobody can commit any more; but for doubt, which leaves
+-- it. While an application is on the seat, its operation is 'running' to an operator.
 CREATE FUNCTION hapax.settle(
     clock_offset   bigint,
     lease_id       bytea,
@@ -275,13 +305,30 @@ AS $$
 DECLARE
     at     bigint;
     means  text;
+    seat   text := 'none';
     stands record;
 BEGIN
-    SELECT r.attempt, r.expires_at, r.fence, r.moment, r.phase, r.unknown_retention INTO stands
+    IF EXISTS (
+        SELECT FROM hapax.seat AS s WHERE s.id = lease_id AND s.attempt = lease_attempt
+    ) THEN
+        seat := CASE
+            WHEN by_operator OR into_phase = 'in_doubt' THEN hapax.take_seat(lease_id)
+            ELSE hapax.await_seat(lease_id)
+        END;
+    END IF;
+    SELECT r.attempt, r.expires_at, r.fence, r.moment, r.phase, r.reclaim_after, r.unknown_retention
+    INTO stands
     FROM hapax.record AS r WHERE r.id = lease_id FOR UPDATE;
     IF NOT FOUND THEN
         outcome := 'expired';
         RETURN;
+    END IF;
+    -- Only what may be taken over has a seat: others are not looked at twice.
+    IF seat = 'none' AND stands.reclaim_after IS NOT NULL
+        AND EXISTS (
+            SELECT FROM hapax.seat AS s WHERE s.id = lease_id AND s.attempt = lease_attempt)
+    THEN
+        RAISE EXCEPTION 'the record was claimed while it was settled' USING ERRCODE = 'HX003';
     END IF;
     at := hapax.clock(clock_offset);
     fence := stands.fence;
@@ -290,13 +337,16 @@ BEGIN
     outcome := CASE
         WHEN means = 'expired' THEN 'expired'
         WHEN stands.attempt <> lease_attempt THEN 'superseded'
-        WHEN means = 'running' AND by_operator THEN 'running'
+        WHEN by_operator AND (means = 'running' OR seat = 'busy') THEN 'running'
         WHEN stands.phase = 'in_progress' THEN 'done'
         WHEN stands.phase::text = into_phase THEN 'stands'
         WHEN stands.phase = 'in_doubt' THEN 'done'
         ELSE 'settled'
     END;
-    IF outcome = 'done' THEN
+    IF outcome = 'done' AND seat = 'committed' AND into_phase <> 'completed' THEN
+        PERFORM hapax.finish(lease_id, at);
+        outcome := CASE WHEN by_operator THEN 'settled' ELSE 'done' END;
+    ELSIF outcome = 'done' THEN
         UPDATE hapax.record AS r SET
             cause = settled_cause,
             expires_at = CASE WHEN into_phase <> 'in_doubt' THEN at + retention END,
@@ -308,11 +358,15 @@ BEGIN
             rerun_of = NULL,
             status = settled_status
         WHERE r.id = lease_id;
+        IF seat <> 'none' AND into_phase <> 'in_doubt' THEN
+            DELETE FROM hapax.seat AS s WHERE s.id = lease_id;
+        END IF;
     END IF;
 END
 $$;
 
--- The row as it stands, if there is one, expired or not.
+-- The row as it stands, if there is one, expired or not; or in progress, while an application is on its
+-- seat.
 CREATE FUNCTION hapax.peek(clock_offset bigint, record_id bytea)
 RETURNS TABLE (seen_at bigint, stands hapax.record)
 LANGUAGE plpgsql VOLATILE
@@ -321,12 +375,21 @@ BEGIN
     seen_at := hapax.clock(clock_offset);
     SELECT r.* INTO stands FROM hapax.record AS r WHERE r.id = record_id;
     IF FOUND THEN
+        IF stands.phase IN ('in_doubt', 'in_progress')
+            AND hapax.meaning(
+                stands.phase, stands.moment, stands.expires_at, stands.unknown_retention, seen_at
+            ) <> 'running'
+            AND hapax.is_seat_busy(record_id)
+        THEN
+            stands := hapax.alive(stands, seen_at);
+        END IF;
         RETURN NEXT;
     END IF;
 END
 $$;
 
--- Removes a row that is not running, or any by force: 'absent', 'refused' or 'removed'.
+-- Removes a row that is not running, or any by force, but none on whose seat an application is:
+-- 'absent', 'refused' or 'removed'.
 CREATE FUNCTION hapax.purge(
     clock_offset bigint, record_id bytea, by_force boolean, OUT outcome text
 )
@@ -342,9 +405,10 @@ BEGIN
     ELSIF NOT by_force AND hapax.meaning(
         stands.phase, stands.moment, stands.expires_at, stands.unknown_retention,
         hapax.clock(clock_offset)
-    ) = 'running' THEN
+    ) = 'running' OR hapax.take_seat(record_id) = 'busy' THEN
         outcome := 'refused';
     ELSE
+        DELETE FROM hapax.seat AS s WHERE s.id = record_id;
         DELETE FROM hapax.record AS r WHERE r.id = record_id;
         outcome := 'removed';
     END IF;
@@ -373,11 +437,13 @@ BEGIN
     )
     DELETE FROM hapax.record AS r USING gone WHERE r.id = gone.id;
     GET DIAGNOSTICS swept = ROW_COUNT;
-    -- Those whose outcome stayed unknown for as long as their route keeps that; they are few.
+    -- Those whose outcome stayed unknown for as long as their route keeps that; they are few. Where it can
+    -- be known, it is found out instead.
     IF swept < rows_max THEN
         WITH gone AS MATERIALIZED (
             SELECT r.id FROM hapax.record AS r
             WHERE r.phase IN ('in_doubt', 'in_progress') AND r.moment + r.unknown_retention <= at
+                AND NOT EXISTS (SELECT FROM hapax.seat AS s WHERE s.id = r.id)
             LIMIT rows_max - swept
             FOR UPDATE SKIP LOCKED
         )
@@ -385,6 +451,7 @@ BEGIN
         GET DIAGNOSTICS more = ROW_COUNT;
         swept := swept + more;
     END IF;
+    swept := swept + hapax.resolve(at, rows_max - swept);
 END
 $$;
 

@@ -6,3 +6,4 @@ GRANT USAGE ON SCHEMA hapax TO hapax_gateway;
 GRANT SELECT ON hapax.migration TO hapax_gateway;
 GRANT SELECT, INSERT ON hapax.identity TO hapax_gateway;
 GRANT SELECT, INSERT, UPDATE, DELETE ON hapax.record TO hapax_gateway;
+GRANT SELECT, INSERT, UPDATE, DELETE ON hapax.seat TO hapax_gateway;

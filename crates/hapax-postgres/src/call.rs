@@ -71,7 +71,8 @@ impl Function {
             Self::Identify | Self::Purge => 3,
             Self::Renew => 5,
             Self::List => 8,
-            Self::Claim | Self::Settle => 10,
+            Self::Settle => 10,
+            Self::Claim => 12,
         }
     }
 

@@ -111,10 +111,10 @@ impl fmt::Debug for PgStore {
 #[async_trait]
 impl Store for PgStore {
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
-        let (after, attempts_max) = match claim.on_lapse {
-            OnLapse::Doubt => (None, None),
+        let (after, attempts_max, transactional) = match claim.on_lapse {
+            OnLapse::Doubt => (None, None, None),
             OnLapse::Reclaim { after, attempts_max } => {
-                (Some(span(after)), Some(i64::from(attempts_max)))
+                (Some(span(after)), Some(i64::from(attempts_max)), claim.transactional)
             }
         };
         let values = vec![
@@ -128,6 +128,8 @@ impl Store for PgStore {
             Value::Number(after),
             Value::Number(attempts_max),
             Value::Number(claim.unknown_retention.map(span)),
+            Value::Flag(transactional.is_some()),
+            Value::Number(transactional.and_then(retained)),
         ];
         let row = self.row(Function::Claim, values).await?;
         let mut reader = Reader::new(&row);
@@ -296,16 +298,12 @@ struct End {
 
 impl End {
     fn of(with: &Settlement, by: Settler) -> Self {
-        let retained = |retention: &Retention| match retention {
-            Retention::For(duration) => Some(span(*duration)),
-            Retention::Never => None,
-        };
         match with {
             Settlement::Complete { kept, retention } => Self {
                 cause: None,
                 kept: Some(encode_kept(kept).into()),
                 phase: "completed",
-                retention: retained(retention),
+                retention: retained(*retention),
                 status: Some(kept.status()),
                 what: What::Completed { by, status: kept.status() },
             },
@@ -321,11 +319,19 @@ impl End {
                 cause: None,
                 kept: None,
                 phase: "released",
-                retention: retained(retention),
+                retention: retained(*retention),
                 status: *status,
                 what: What::Released { by, status: *status },
             },
         }
+    }
+}
+
+/// How long a settled record is kept; NULL for ever.
+fn retained(retention: Retention) -> Option<i64> {
+    match retention {
+        Retention::For(duration) => Some(span(duration)),
+        Retention::Never => None,
     }
 }
 

@@ -3,12 +3,19 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod answers;
+mod application;
 mod clock;
+mod closing;
+mod commit;
 mod hints;
 mod identity;
 mod opening;
 mod outages;
+mod overtaking;
 mod races;
 mod relay;
+mod resolving;
+mod rights;
 mod scene;
 mod sweeping;

@@ -115,6 +115,7 @@ async fn pass(
 #[derive(Default)]
 struct Frames {
     head: Vec<u8>,
+    is_under_way: bool,
     skip: usize,
 }
 
@@ -122,6 +123,11 @@ impl Frames {
     /// How many of the frames that begin in these bytes say "ready".
     fn ready(&mut self, mut bytes: &[u8]) -> u64 {
         let mut ready = 0;
+        // Asked for TLS, the server says no by a byte that is no frame.
+        if !self.is_under_way && bytes.first() == Some(&b'N') {
+            bytes = &bytes[1..];
+        }
+        self.is_under_way = true;
         while !bytes.is_empty() {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;

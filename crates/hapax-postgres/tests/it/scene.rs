@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hapax::{
-    AttemptId, Claim, Claimed, Fingerprint, Kept, Lease, OnLapse, RecordId, RecordedResponse,
-    Retention, Settlement, Settler, Store as _,
+    AttemptId, Claim, Claimed, Fingerprint, Kept, Lease, Observed, OnLapse, Phase, RecordId,
+    RecordedResponse, Retention, Settlement, Settler, Store as _,
 };
 use hapax_postgres::PgStore;
 use sqlx::postgres::PgConnection;
@@ -38,6 +38,12 @@ pub(crate) fn claim(n: u16, by: u8) -> Claim {
     }
 }
 
+/// The same, by an attempt that commits through the store.
+pub(crate) fn transactional(n: u16, by: u8) -> Claim {
+    let transactional = Some(Retention::For(RETENTION));
+    Claim { on_lapse: RECLAIM, transactional, ..claim(n, by) }
+}
+
 pub(crate) fn complete() -> Settlement {
     let answer = RecordedResponse { status: 201, ..RecordedResponse::default() };
     let retention = Retention::For(RETENTION);
@@ -52,6 +58,22 @@ pub(crate) async fn grant(store: &PgStore, claim: &Claim) -> Lease {
     match store.claim(claim).await.expect("an answer") {
         Claimed::Granted(lease) => lease,
         Claimed::Held(seen) => panic!("a claim was held: {seen:?}"),
+    }
+}
+
+/// What stands in the way of a claim that must be held.
+pub(crate) async fn hold(store: &PgStore, claim: &Claim) -> Observed {
+    match store.claim(claim).await.expect("an answer") {
+        Claimed::Granted(lease) => panic!("a claim was granted: {lease:?}"),
+        Claimed::Held(seen) => seen,
+    }
+}
+
+/// The answer of a record that must be completed.
+pub(crate) fn kept(seen: Observed) -> Kept {
+    match seen.record.phase {
+        Phase::Completed { kept, .. } => kept,
+        other => panic!("the record is not completed: {other:?}"),
     }
 }
 

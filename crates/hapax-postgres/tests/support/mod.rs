@@ -114,7 +114,7 @@ async fn empty(server: &str, schema: &str) {
             .await
             .expect("a count");
         if row.get::<i64, _>(0) == 0 {
-            let delete = format!("DELETE FROM {schema}.record");
+            let delete = format!("DELETE FROM {schema}.record; DELETE FROM {schema}.seat");
             connection.execute(sqlx::raw_sql(AssertSqlSafe(delete))).await.expect("an empty place");
             return;
         }
