@@ -1,0 +1,295 @@
+//! What the servers promise, asked at opening.
+
+use std::collections::HashMap;
+
+use hapax::{Guarantees, StoreError};
+use redis::{Pipeline, Value};
+
+use crate::error::{OpenError, Outage};
+use crate::reply;
+use crate::servers::Servers;
+use crate::slots::Node;
+use crate::wait::Wait;
+
+/// The oldest version whose behaviour the steps rely on.
+const VERSION_MIN: (u32, u32) = (6, 2);
+
+/// The version that has WAITAOF.
+const VERSION_WAITAOF: (u32, u32) = (7, 2);
+
+/// What one server has said of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Promises {
+    /// Whether every change is written to a file.
+    appendonly: bool,
+    /// When that file is put on the disk; `None` where it could not be asked.
+    appendfsync: Option<String>,
+    cluster: bool,
+    /// Redis or Valkey, and its version.
+    name: String,
+    policy: String,
+    replica: bool,
+    /// Whether snapshots are taken; `None` where it could not be asked.
+    save: Option<bool>,
+    server: String,
+    /// That of Redis whose behaviour it has.
+    version: String,
+}
+
+impl Promises {
+    pub(crate) async fn ask(servers: &Servers, node: &Node) -> Result<Self, StoreError> {
+        let mut commands = Pipeline::new();
+        commands.cmd("INFO");
+        for setting in ["appendfsync", "save", "maxmemory-policy"] {
+            commands.cmd("CONFIG").arg("GET").arg(setting);
+        }
+        let answers = servers.ask(node, &commands, servers.deadline()).await?;
+        let mut answers = answers.into_iter();
+        let info = match answers.next() {
+            Some(Value::ServerError(error)) => {
+                let text = error.to_string();
+                return Err(StoreError::none(Outage::Server { host: node.host.clone(), text }));
+            }
+            Some(other) => reply::into_bytes(other)?.unwrap_or_default(),
+            None => Default::default(),
+        };
+        let info = read_info(&String::from_utf8_lossy(&info));
+        // Where a service keeps CONFIG to itself, these are not known.
+        let [appendfsync, save, policy] = [(); 3].map(|()| answers.next().and_then(setting));
+        let is = |name: &str, value: &str| info.get(name).is_some_and(|found| found == value);
+        let said = |name: &str| info.get(name).cloned();
+        let version = said("redis_version").unwrap_or_default();
+        let name = match said("valkey_version") {
+            Some(valkey) => format!("Valkey {valkey}"),
+            None => format!("Redis {version}"),
+        };
+        Ok(Self {
+            appendonly: is("aof_enabled", "1"),
+            appendfsync,
+            cluster: is("redis_mode", "cluster") || is("server_mode", "cluster"),
+            name,
+            policy: said("maxmemory_policy").or(policy).unwrap_or_default(),
+            replica: is("role", "slave"),
+            save: save.map(|rules| !rules.is_empty()),
+            server: node.host.to_string(),
+            version,
+        })
+    }
+
+    /// Whether a store can be kept there at all.
+    pub(crate) fn check(&self, servers: &Servers, allow_eviction: bool) -> Result<(), OpenError> {
+        self.check_as(servers.address.to_string(), servers.address.cluster, servers.wait())?;
+        if allow_eviction || !self.evicts() {
+            return Ok(());
+        }
+        Err(OpenError::Evicting {
+            address: servers.address.to_string(),
+            policy: self.policy.clone(),
+            server: self.server.clone(),
+        })
+    }
+
+    fn check_as(&self, address: String, cluster: bool, wait: Wait) -> Result<(), OpenError> {
+        let server = self.server.clone();
+        if !self.is_at_least(VERSION_MIN) {
+            return Err(OpenError::Old { address, server, version: self.version.clone() });
+        }
+        if self.replica {
+            return Err(OpenError::Replica { address, server });
+        }
+        if self.cluster != cluster {
+            let (found, scheme) = if self.cluster {
+                ("a node of a cluster", "redis-cluster")
+            } else {
+                ("no node of a cluster", "redis")
+            };
+            return Err(OpenError::Cluster { address, found, scheme, server });
+        }
+        if wait.fsync && !self.is_at_least(VERSION_WAITAOF) {
+            let reason = "it is older than Redis 7.2; set `appendfsync` to always instead";
+            return Err(OpenError::NoFsync { address, reason, server });
+        }
+        if wait.fsync && !self.appendonly {
+            let reason = "`appendonly` is no; set it to yes";
+            return Err(OpenError::NoFsync { address, reason, server });
+        }
+        Ok(())
+    }
+
+    /// All that a full server throws away are keys of which some carry a time: `volatile-*` as well.
+    fn evicts(&self) -> bool {
+        !self.policy.is_empty() && self.policy != "noeviction"
+    }
+
+    fn is_at_least(&self, wanted: (u32, u32)) -> bool {
+        let mut numbers = self.version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+        let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        version >= wanted
+    }
+
+    fn is_durable(&self, wait: Wait) -> bool {
+        self.appendonly && (wait.fsync || self.appendfsync.as_deref() == Some("always"))
+    }
+
+    /// What a crash forgets; the less is forgotten, the higher the rank.
+    fn crash(&self, wait: Wait) -> (u8, &'static str) {
+        if self.is_durable(wait) {
+            return (5, "every answer survives a crash of the server and of its machine");
+        }
+        match (self.appendonly, self.appendfsync.as_deref(), self.save) {
+            (true, Some("everysec"), _) => (
+                4,
+                "`appendfsync` is everysec: a crash of its machine may forget the last second, and a \
+                 forgotten claim runs again",
+            ),
+            (true, Some(_), _) => (
+                3,
+                "`appendfsync` is no: a crash of its machine may forget the last half minute, and a \
+                 forgotten claim runs again",
+            ),
+            (true, None, _) => (
+                2,
+                "`appendfsync` could not be asked: unless it is always, a crash of its machine may \
+                 forget the last steps, and a forgotten claim runs again",
+            ),
+            (false, _, Some(true) | None) => (
+                1,
+                "`appendonly` is no: a crash of the server forgets whatever came after its last \
+                 snapshot, and a forgotten claim runs again",
+            ),
+            (false, _, Some(false)) => (
+                0,
+                "nothing is kept on disk: a restart of the server forgets every key, and what is \
+                 forgotten runs again",
+            ),
+        }
+    }
+}
+
+/// What all servers together promise, for people and for the suite: as much as the weakest of them.
+pub(crate) fn guarantees(all: &[Promises], address: &str, wait: Wait) -> Guarantees {
+    let weakest = all.iter().min_by_key(|each| each.crash(wait).0);
+    let (name, crash) =
+        weakest.map_or(("Redis", ""), |weakest| (weakest.name.as_str(), weakest.crash(wait).1));
+    let failover = match wait.replicas {
+        0 => {
+            "a failover to a replica may forget the last steps, since replication is asynchronous, \
+              and a forgotten claim runs again"
+                .to_owned()
+        }
+        1 => "each step waits for a replica, so a failover is unlikely to forget it, yet may"
+            .to_owned(),
+        more => {
+            format!(
+                "each step waits for {more} replicas, so a failover is unlikely to forget it, yet may"
+            )
+        }
+    };
+    let evicting = all.iter().find(|each| each.evicts()).map_or(String::new(), |each| {
+        format!("; `maxmemory-policy` is {}: what is evicted runs again", each.policy)
+    });
+    Guarantees {
+        durable: !all.is_empty() && all.iter().all(|each| each.is_durable(wait)),
+        shared: true,
+        summary: format!("{name} at {address}: {crash}; {failover}{evicting}"),
+    }
+}
+
+/// Lines of `name:value`.
+fn read_info(text: &str) -> HashMap<String, String> {
+    let lines = text.lines().filter_map(|line| line.trim_end().split_once(':'));
+    lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The value of a setting: the second of two.
+fn setting(answer: Value) -> Option<String> {
+    let Value::Array(both) = answer else { return None };
+    let value = reply::bytes(both.get(1)?)?;
+    Some(String::from_utf8_lossy(value).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NO_WAIT: Wait = Wait { fsync: false, replicas: 0 };
+
+    fn promises() -> Promises {
+        Promises {
+            appendonly: true,
+            appendfsync: Some("always".to_owned()),
+            cluster: false,
+            name: "Redis 7.0.15".to_owned(),
+            policy: "noeviction".to_owned(),
+            replica: false,
+            save: Some(true),
+            server: "h:6379".to_owned(),
+            version: "7.0.15".to_owned(),
+        }
+    }
+
+    fn summary(promises: &Promises, wait: Wait) -> (bool, String) {
+        let said = guarantees(std::slice::from_ref(promises), "redis://h:6379", wait);
+        (said.durable, said.summary)
+    }
+
+    #[test]
+    fn only_a_server_that_syncs_always_is_called_durable() {
+        let with = |appendonly, appendfsync: Option<&str>, save| Promises {
+            appendonly,
+            appendfsync: appendfsync.map(str::to_owned),
+            save,
+            ..promises()
+        };
+        for (promises, durable, part) in [
+            (promises(), true, "survives a crash"),
+            (with(true, Some("everysec"), None), false, "the last second"),
+            (with(true, Some("no"), None), false, "last half minute"),
+            (with(true, None, None), false, "could not be asked"),
+            (with(false, Some("always"), Some(true)), false, "last snapshot"),
+            (with(false, Some("always"), Some(false)), false, "forgets every key"),
+        ] {
+            let said = summary(&promises, NO_WAIT);
+            assert_eq!(said.0, durable, "{}", said.1);
+            assert!(said.1.contains(part), "{}", said.1);
+        }
+        let waits = Wait { fsync: true, replicas: 0 };
+        assert!(summary(&with(true, Some("everysec"), None), waits).0);
+    }
+
+    #[test]
+    fn the_weakest_server_is_told() {
+        let weak = Promises { appendonly: false, save: Some(false), ..promises() };
+        let said = guarantees(&[promises(), weak], "redis-cluster://h:1", NO_WAIT);
+        assert!(!said.durable);
+        assert!(said.summary.contains("forgets every key"), "{}", said.summary);
+    }
+
+    #[test]
+    fn what_a_failover_may_forget_is_told() {
+        assert!(summary(&promises(), NO_WAIT).1.contains("may forget the last steps"));
+        let waits = Wait { fsync: false, replicas: 2 };
+        assert!(summary(&promises(), waits).1.contains("waits for 2 replicas"));
+        let evicting = Promises { policy: "volatile-lru".to_owned(), ..promises() };
+        assert!(evicting.evicts());
+        assert!(summary(&evicting, NO_WAIT).1.contains("what is evicted runs again"));
+    }
+
+    #[test]
+    fn unfit_servers_are_told_apart() {
+        let check = |promises: Promises, cluster, fsync| {
+            promises.check_as("a".to_owned(), cluster, Wait { fsync, replicas: 0 })
+        };
+        assert!(check(promises(), false, false).is_ok());
+        let old = Promises { version: "6.0.16".to_owned(), ..promises() };
+        assert!(matches!(check(old, false, false), Err(OpenError::Old { .. })));
+        let replica = Promises { replica: true, ..promises() };
+        assert!(matches!(check(replica, false, false), Err(OpenError::Replica { .. })));
+        assert!(matches!(check(promises(), true, false), Err(OpenError::Cluster { .. })));
+        assert!(matches!(check(promises(), false, true), Err(OpenError::NoFsync { .. })));
+        let newer = Promises { version: "7.2.4".to_owned(), ..promises() };
+        assert!(check(newer.clone(), false, true).is_ok());
+        let hasty = Promises { appendonly: false, ..newer };
+        assert!(matches!(check(hasty, false, true), Err(OpenError::NoFsync { .. })));
+    }
+}
