@@ -51,7 +51,7 @@ fn installed_postgres() -> Option<PathBuf> {
 }
 
 /// Installs a package where that needs no question, else says what to do.
-fn install(context: &Context, package: &str, deadline: Instant) -> Result<(), Error> {
+pub(super) fn install(context: &Context, package: &str, deadline: Instant) -> Result<(), Error> {
     let mend = format!("install the package `{package}`, or set the variable that names a server");
     if !installed("apt-get") {
         return Err(Error::new(format!("find {package}: {mend}")));

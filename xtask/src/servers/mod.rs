@@ -1,12 +1,13 @@
 //! Test servers: PostgreSQL, Redis and a Redis cluster of our own, on free ports, in temporary
-//! folders, gone when the task ends (the reaper ends them). A variable that is already set is
-//! honoured, and then nothing is started in its place.
+//! folders, gone when the task ends (the reaper ends them); and what samples in other languages
+//! import. A variable that is already set is honoured, and then nothing is started in its place.
 
 mod cluster;
 mod find;
 mod launch;
 mod postgres;
 mod redis;
+mod samples;
 
 use std::env;
 use std::path::Path;
@@ -19,6 +20,7 @@ use crate::process;
 const POSTGRES: &str = "HAPAX_TEST_POSTGRES_URL";
 const REDIS: &str = "HAPAX_TEST_REDIS_URL";
 const REDIS_CLUSTER: &str = "HAPAX_TEST_REDIS_CLUSTER";
+const SAMPLES: &str = "HAPAX_TEST_SAMPLES";
 
 /// How long installing and starting all servers may take.
 const START_LIMIT: Duration = Duration::from_secs(10 * 60);
@@ -31,15 +33,20 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
 pub(crate) struct Needs {
     postgres: bool,
     redis: bool,
+    samples: bool,
 }
 
 impl Needs {
-    const ALL: Self = Self { postgres: true, redis: true };
+    const ALL: Self = Self { postgres: true, redis: true, samples: true };
 
     /// What the crates of this workspace are tested against.
     pub(crate) fn of_workspace(root: &Path) -> Self {
         let has = |name: &str| root.join("crates").join(name).is_dir();
-        Self { postgres: has("hapax-postgres"), redis: has("hapax-redis") }
+        Self {
+            postgres: has("hapax-postgres"),
+            redis: has("hapax-redis"),
+            samples: root.join(samples::FOLDER).is_dir(),
+        }
     }
 }
 
@@ -59,6 +66,9 @@ pub(crate) fn start(context: &Context, needs: Needs, deadline: Instant) -> Resul
     if needs.redis {
         variables.push(given_or(REDIS, || redis::start(context, deadline))?);
         variables.push(given_or(REDIS_CLUSTER, || cluster::start(context, deadline))?);
+    }
+    if needs.samples {
+        variables.push(given_or(SAMPLES, || samples::install(context, deadline))?);
     }
     Ok(Servers { variables })
 }
