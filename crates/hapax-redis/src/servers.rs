@@ -7,6 +7,7 @@
 
 mod members;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub(crate) struct Servers {
     /// What the address names.
     seeds: Vec<Arc<Node>>,
     timeout: Duration,
+    /// Steps so far: they take the connections in turn.
+    turns: AtomicUsize,
     wait: Wait,
 }
 
@@ -51,6 +54,8 @@ pub(crate) struct Servers {
 struct Search {
     /// Who is to be asked, this once.
     asked: Option<Host>,
+    /// Which of a server's connections it takes.
+    line: usize,
     /// Whether it may have happened.
     sent: bool,
     /// Whether the server is to be told the whole script.
@@ -74,6 +79,7 @@ impl Servers {
             refreshed: tokio::sync::Mutex::default(),
             seeds: Vec::new(),
             timeout: options.store_timeout,
+            turns: AtomicUsize::new(0),
             wait: Wait::of(options),
         };
         let greeting = if servers.address.cluster {
@@ -117,7 +123,8 @@ impl Servers {
     /// Cancel-safe: a step whose future is dropped has happened, happens yet, or never will.
     pub(crate) async fn call(&self, call: &Call) -> Result<Value, StoreError> {
         let deadline = self.deadline();
-        let mut search = Search { asked: None, sent: false, whole: false };
+        let line = self.turns.fetch_add(1, Ordering::Relaxed);
+        let mut search = Search { asked: None, line, sent: false, whole: false };
         for _ in 0..TURNS_MAX {
             if let Some(answer) = self.turn(call, &mut search, deadline).await? {
                 return Ok(answer);
@@ -154,7 +161,7 @@ impl Servers {
         };
         commands.add_command(call.command(search.whole));
         let waits = call.step().writes() && self.wait.add_to(&mut commands, deadline);
-        match node.line().send(&commands, deadline).await {
+        match node.line(search.line).send(&commands, deadline).await {
             Ok(mut answers) => {
                 let waited = if waits { answers.pop() } else { None };
                 match answers.pop().unwrap_or(Value::Nil) {

@@ -1,7 +1,6 @@
 //! Which server holds which record: the slots of a cluster, or the one server there is.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use redis::Value;
 
@@ -21,7 +20,6 @@ pub(crate) struct Node {
     /// Its name within the cluster, if it is known.
     pub(crate) id: Option<String>,
     pub(crate) lines: Vec<Line>,
-    pub(crate) next: AtomicUsize,
 }
 
 /// Who holds what, as somebody said it.
@@ -44,9 +42,9 @@ pub(crate) struct Owner {
 }
 
 impl Node {
-    /// A connection for a step; they take turns.
-    pub(crate) fn line(&self) -> &Line {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+    /// A connection for a step; it stays with the step, so that what is repeated because a connection
+    /// was lost does not meet the next one that is.
+    pub(crate) fn line(&self, turn: usize) -> &Line {
         self.lines.get(turn % self.lines.len().max(1)).unwrap_or(&self.admin)
     }
 }

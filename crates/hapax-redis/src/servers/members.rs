@@ -140,6 +140,6 @@ impl Servers {
             Line::new(client, host, greeting.clone(), self.driver.handle().clone())
         };
         let lines = (0..self.connections).map(|_| line()).collect();
-        Ok(Arc::new(Node { admin: line(), id, lines, next: Default::default(), host }))
+        Ok(Arc::new(Node { admin: line(), id, lines, host }))
     }
 }

@@ -1,0 +1,154 @@
+//! What only a cluster does: slots that move, masters that change.
+
+use std::time::Duration;
+
+use hapax::{Claimed, Settler, Store as _};
+
+use crate::scene::{claim, complete, grant, release, settle, standalone};
+use crate::server::{Server, tell};
+use crate::support::Place;
+
+const SETTINGS: [&str; 2] = ["cluster-enabled yes", "cluster-node-timeout 2000"];
+
+/// Servers that know each other; the first one holds all slots.
+struct Cluster {
+    ids: Vec<String>,
+    servers: Vec<Server>,
+}
+
+impl Cluster {
+    async fn start(count: usize) -> Self {
+        let mut servers = Vec::new();
+        for _ in 0..count {
+            servers.push(Server::start(&SETTINGS).await);
+        }
+        let mut ids = Vec::new();
+        for (n, server) in servers.iter().enumerate() {
+            ids.push(server.tell("CLUSTER MYID").await);
+            let _: String = server.tell(&format!("CLUSTER SET-CONFIG-EPOCH {}", n + 1)).await;
+        }
+        let slots: Vec<String> = (0..16_384).map(|slot| slot.to_string()).collect();
+        let _: String = servers[0].tell(&format!("CLUSTER ADDSLOTS {}", slots.join(" "))).await;
+        for server in &servers[1..] {
+            let meet = format!("CLUSTER MEET 127.0.0.1 {}", server.port);
+            let _: String = servers[0].tell(&meet).await;
+        }
+        let cluster = Self { ids, servers };
+        for server in &cluster.servers {
+            cluster.see(server, "cluster_state:ok").await;
+            cluster.see(server, &format!("cluster_known_nodes:{count}")).await;
+        }
+        cluster
+    }
+
+    /// Waits until a server says so of the cluster.
+    async fn see(&self, server: &Server, words: &str) {
+        for _ in 0..2_000 {
+            let info: String = server.tell("CLUSTER INFO").await;
+            if info.contains(words) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no server says {words}");
+    }
+
+    fn place(&self) -> Place {
+        Place::take(&self.servers[0].address().replacen("redis://", "redis-cluster://", 1))
+    }
+
+    async fn tell(&self, server: usize, words: &str) {
+        let _: String = self.servers[server].tell(words).await;
+    }
+}
+
+/// A slot moves to a server that held none: first some of its keys, then all, then the slot.
+#[tokio::test]
+async fn a_step_finds_its_record_while_the_slot_moves() {
+    let Some(_) = standalone() else { return };
+    let cluster = Cluster::start(2).await;
+    let place = cluster.place();
+    let store = place.open(place.options()).await;
+    let (there, moved) = (claim(1, 1), claim(1, 1).id);
+    let key = format!("{}:{{{moved}}}", place.prefix);
+    let slot: i64 = cluster.servers[0].tell(&format!("CLUSTER KEYSLOT {key}")).await;
+    let lease = grant(&store, &there).await;
+
+    let [from, to] = [&cluster.ids[0], &cluster.ids[1]];
+    cluster.tell(1, &format!("CLUSTER SETSLOT {slot} IMPORTING {from}")).await;
+    cluster.tell(0, &format!("CLUSTER SETSLOT {slot} MIGRATING {to}")).await;
+    // It is still where it was.
+    store.renew(&lease, Duration::from_secs(30), None).await.expect("a renewal");
+    let port = cluster.servers[1].port;
+    cluster.tell(0, &format!("MIGRATE 127.0.0.1 {port} {key} 0 5000")).await;
+    // It is asked for at the other one, each time anew.
+    let held = store.claim(&claim(1, 2)).await.expect("an answer");
+    assert!(matches!(held, Claimed::Held(_)), "{held:?}");
+    settle(&store, &lease, &release()).await;
+    let second = grant(&store, &claim(1, 3)).await;
+    assert_eq!(second.number, 2);
+    assert!(second.fence > lease.fence);
+    cluster.tell(1, &format!("CLUSTER SETSLOT {slot} NODE {to}")).await;
+    cluster.tell(0, &format!("CLUSTER SETSLOT {slot} NODE {to}")).await;
+    // It has moved.
+    settle(&store, &second, &complete()).await;
+    let held = store.claim(&claim(1, 4)).await.expect("an answer");
+    assert!(matches!(held, Claimed::Held(_)), "{held:?}");
+    // A list walks over both.
+    grant(&store, &claim(2, 1)).await;
+    let page = store.list(&hapax::ListQuery { limit: 9, ..Default::default() }).await;
+    assert_eq!(page.expect("a list").records.len(), 2);
+    assert_eq!(store.stats().await.expect("sizes").records, 2);
+}
+
+/// A replica takes over; then its master dies.
+#[tokio::test]
+async fn a_step_finds_the_new_master() {
+    let Some(_) = standalone() else { return };
+    let mut cluster = Cluster::start(2).await;
+    let place = cluster.place();
+    let options = hapax_redis::RedisOptions {
+        // Steps wait until the replica has them, so that this failover forgets nothing.
+        wait_replicas: 1,
+        ..place.options()
+    };
+    cluster.tell(1, &format!("CLUSTER REPLICATE {}", cluster.ids[0])).await;
+    let store = place.open(options).await;
+    let lease = grant(&store, &claim(1, 1)).await;
+    cluster.tell(1, "CLUSTER FAILOVER").await;
+    for _ in 0..2_000 {
+        let role: redis::Value = cluster.servers[1].tell("ROLE").await;
+        if format!("{role:?}").contains("master") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // The old master says where the slot is, or that it may not write.
+    settle(&store, &lease, &release()).await;
+    let second = grant(&store, &claim(1, 2)).await;
+    assert_eq!(second.number, 2);
+
+    // Without a failover there is nobody to ask; with one, the step finds its way by itself.
+    cluster.servers[1].kill();
+    let address = cluster.servers[0].address();
+    for _ in 0..2_000 {
+        let role: redis::Value = tell(&address, "ROLE").await;
+        if format!("{role:?}").contains("master") {
+            break;
+        }
+        let _: redis::RedisResult<()> = takeover(&address).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let alone = hapax_redis::RedisOptions { wait_replicas: 0, ..place.options() };
+    drop(store);
+    let store = place.open(alone).await;
+    store.settle(&second, &complete(), Settler::Owner).await.expect("a settlement");
+    let held = store.claim(&claim(1, 3)).await.expect("an answer");
+    assert!(matches!(held, Claimed::Held(_)), "{held:?}");
+}
+
+async fn takeover(address: &str) -> redis::RedisResult<()> {
+    let client = redis::Client::open(address)?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    redis::cmd("CLUSTER").arg("FAILOVER").arg("TAKEOVER").query_async(&mut connection).await
+}

@@ -1,0 +1,18 @@
+//! What only this store has to show, on real servers: the one that the variables name, and own ones
+//! that a test may kill.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod clock;
+mod cluster;
+mod hints;
+mod identity;
+mod opening;
+mod outages;
+mod races;
+mod relay;
+mod room;
+mod scene;
+mod server;
+mod waiting;

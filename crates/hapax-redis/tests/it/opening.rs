@@ -1,0 +1,122 @@
+//! What opening finds out, and says.
+
+use hapax::Store as _;
+use hapax_redis::{OpenError, RedisOptions, RedisStore};
+
+use crate::scene::{claim, cluster, complete, grant, settle, standalone};
+use crate::server::Server;
+use crate::support::Place;
+
+async fn open(address: &str, options: RedisOptions) -> Result<RedisStore, OpenError> {
+    RedisStore::connect(address, options).await
+}
+
+#[tokio::test]
+async fn what_the_server_promises_is_asked() {
+    let Some(_) = standalone() else { return };
+    for (settings, durable, part) in [
+        (&["appendonly yes", "appendfsync always"][..], true, "every answer survives a crash"),
+        (&["appendonly yes"], false, "`appendfsync` is everysec"),
+        (&[], false, "nothing is kept on disk"),
+    ] {
+        let server = Server::start(settings).await;
+        let place = Place::take(&server.address());
+        let promised = place.open(place.options()).await.guarantees();
+        assert_eq!(promised.durable, durable, "{}", promised.summary);
+        assert!(promised.shared);
+        assert!(promised.summary.contains(part), "{}", promised.summary);
+        assert!(promised.summary.contains("replication is asynchronous"), "{}", promised.summary);
+    }
+}
+
+/// Keys that carry a time are what `volatile-*` evicts: settled ones do.
+#[tokio::test]
+async fn a_server_that_evicts_is_refused_unless_allowed() {
+    let Some(_) = standalone() else { return };
+    for policy in ["allkeys-lru", "volatile-ttl"] {
+        let server = Server::start(&[&format!("maxmemory-policy {policy}"), "maxmemory 1gb"]).await;
+        let place = Place::take(&server.address());
+        let refused = open(&server.address(), place.options()).await;
+        let Err(error @ OpenError::Evicting { .. }) = refused else { panic!("{refused:?}") };
+        assert!(error.to_string().contains(&format!("is {policy}")), "{error}");
+        let keys: i64 = server.tell("DBSIZE").await;
+        assert_eq!(keys, 0, "a server that is refused is left as it was");
+        let allowed = RedisOptions { allow_eviction: true, ..place.options() };
+        let store = open(&server.address(), allowed).await.expect("a store");
+        let summary = store.guarantees().summary;
+        assert!(summary.contains("what is evicted runs again"), "{summary}");
+    }
+}
+
+#[tokio::test]
+async fn a_replica_is_refused() {
+    let Some(_) = standalone() else { return };
+    let master = Server::start(&[]).await;
+    let replica = Server::start(&[&format!("replicaof 127.0.0.1 {}", master.port)]).await;
+    let place = Place::take(&replica.address());
+    let refused = open(&replica.address(), place.options()).await;
+    assert!(matches!(refused, Err(OpenError::Replica { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_cluster_and_a_single_server_are_not_taken_for_each_other() {
+    let (Some(server), Some(cluster)) = (standalone(), cluster()) else { return };
+    let place = Place::take(&server);
+    let node = cluster.strip_prefix("redis-cluster://").and_then(|nodes| nodes.split(',').next());
+    let node = format!("redis://{}", node.expect("a node"));
+    let refused = open(&node, place.options()).await;
+    assert!(matches!(refused, Err(OpenError::Cluster { .. })), "{refused:?}");
+    let single = server.replacen("redis://", "redis-cluster://", 1);
+    let refused = open(&single, place.options()).await;
+    assert!(matches!(refused, Err(OpenError::Cluster { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_opened_is_told_without_credentials() {
+    let Some(_) = standalone() else { return };
+    let server = Server::start(&[]).await;
+    let _: String = server.tell("CONFIG SET requirepass geheim").await;
+    let place = Place::take(&server.address());
+    let with = |user: &str| server.address().replacen("redis://", &format!("redis://{user}@"), 1);
+    for address in [server.address(), with(":falsch")] {
+        let refused = open(&address, place.options()).await;
+        let Err(error @ OpenError::Unavailable { .. }) = refused else { panic!("{refused:?}") };
+        assert!(!error.to_string().contains("falsch"), "{error}");
+    }
+    let store = open(&with(":geheim"), place.options()).await.expect("a store");
+    assert!(!store.guarantees().summary.contains("geheim"));
+
+    let prefix = RedisOptions { prefix: "a*".to_owned(), ..place.options() };
+    let refused = open(&with(":geheim"), prefix).await;
+    assert!(matches!(refused, Err(OpenError::Prefix { .. })), "{refused:?}");
+    let waits = RedisOptions { wait_fsync: true, ..place.options() };
+    let refused = open(&with(":geheim"), waits).await;
+    assert!(matches!(refused, Err(OpenError::NoFsync { .. })), "{refused:?}");
+}
+
+/// The user may do what the steps do, to the store's keys, and nothing else; CONFIG is another's.
+#[tokio::test]
+async fn few_rights_suffice() {
+    let Some(_) = standalone() else { return };
+    let server = Server::start(&["appendonly yes"]).await;
+    let place = Place::take(&server.address());
+    let prefix = &place.prefix;
+    let rights = format!(
+        "ACL SETUSER gateway on >pw resetkeys ~{prefix}:* resetchannels &{prefix}:* -@all \
+         +@connection +@read +@hash +@scripting +@pubsub +info +time +del +persist +pexpireat +scan \
+         +dbsize +wait"
+    );
+    let _: String = server.tell(&rights).await;
+    let address = server.address().replacen("redis://", "redis://gateway:pw@", 1);
+    let store = open(&address, place.options()).await.expect("a store");
+    let summary = store.guarantees().summary;
+    assert!(summary.contains("`appendfsync` could not be asked"), "{summary}");
+    let lease = grant(&store, &claim(1, 1)).await;
+    store.renew(&lease, std::time::Duration::from_secs(5), None).await.expect("a renewal");
+    store.claim(&claim(1, 2)).await.expect("an answer");
+    settle(&store, &lease, &complete()).await;
+    store.stats().await.expect("sizes");
+    store.list(&hapax::ListQuery { limit: 9, ..Default::default() }).await.expect("a list");
+    store.sweep(std::num::NonZeroU32::MIN).await.expect("a sweep");
+    store.purge(&lease.id, false).await.expect("a purge");
+}

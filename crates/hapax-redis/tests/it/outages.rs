@@ -1,0 +1,196 @@
+//! What an operation answers when the server or the way to it fails, and that the store heals.
+
+use std::time::Duration;
+
+use hapax::{Claimed, Effect, Settler, Status, Store as _};
+use hapax_redis::{OpenError, RedisOptions, RedisStore};
+
+use crate::relay::Relay;
+use crate::scene::{claim, complete, effect, grant, settle, settle_effect, standalone};
+use crate::server::{Server, tell};
+use crate::support::Place;
+
+#[tokio::test]
+async fn a_server_that_is_not_there_did_nothing() {
+    let Some(server) = standalone() else { return };
+    let place = Place::take(&server);
+    let relay = Relay::start(&server).await;
+    let options = RedisOptions { connections: 1, ..place.options() };
+    let store = RedisStore::connect(&relay.url, options).await.expect("a store");
+    let lease = grant(&store, &claim(1, 1)).await;
+    relay.cut().await;
+    // What was connected a moment ago may have carried the claim away.
+    assert_eq!(effect(store.claim(&claim(2, 1)).await), Effect::Unknown);
+    // Now there is nobody to connect to, and nothing was sent.
+    assert_eq!(effect(store.claim(&claim(2, 1)).await), Effect::None);
+    assert_eq!(settle_effect(&store, &lease).await, Effect::None);
+    let again = RedisStore::connect(&relay.url, place.options()).await;
+    assert!(matches!(again, Err(OpenError::Unavailable { .. })), "{again:?}");
+    // It is back, and nobody had to restart anything.
+    relay.mend().await;
+    settle(&store, &lease, &complete()).await;
+    assert_eq!(grant(&store, &claim(2, 1)).await.number, 1);
+}
+
+/// Servers end connections that idle; nobody is to notice.
+#[tokio::test]
+async fn a_connection_that_was_ended_is_made_anew() {
+    let Some(server) = standalone() else { return };
+    let place = Place::take(&server);
+    let relay = Relay::start(&server).await;
+    let store = RedisStore::connect(&relay.url, place.options()).await.expect("a store");
+    let lease = grant(&store, &claim(1, 1)).await;
+    for n in 2..10 {
+        relay.cut().await;
+        relay.mend().await;
+        grant(&store, &claim(n, 1)).await;
+    }
+    settle(&store, &lease, &complete()).await;
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_unknown_in_time() {
+    let Some(server) = standalone() else { return };
+    let place = Place::take(&server);
+    let relay = Relay::start(&server).await;
+    let store_timeout = Duration::from_millis(400);
+    let options = RedisOptions { connections: 1, store_timeout, ..place.options() };
+    let store = RedisStore::connect(&relay.url, options).await.expect("a store");
+    let lease = grant(&store, &claim(1, 1)).await;
+    relay.pause(true);
+    let began = std::time::Instant::now();
+    assert_eq!(settle_effect(&store, &lease).await, Effect::Unknown);
+    // The next one cannot even connect, which is as long but certain.
+    assert_eq!(effect(store.claim(&claim(2, 1)).await), Effect::None);
+    let took = began.elapsed();
+    assert!(took >= 2 * store_timeout && took < 2 * store_timeout + Duration::from_secs(2));
+    relay.pause(false);
+    settle(&store, &lease, &complete()).await;
+}
+
+/// An operation is one question and one answer, whichever it is.
+#[tokio::test]
+async fn an_operation_is_one_round_trip() {
+    let Some(server) = standalone() else { return };
+    let place = Place::take(&server);
+    let relay = Relay::start(&server).await;
+    let options = RedisOptions { connections: 1, ..place.options() };
+    let store = RedisStore::connect(&relay.url, options).await.expect("a store");
+    for n in [1, 2] {
+        let before = relay.questions();
+        let lease = grant(&store, &claim(n, 1)).await;
+        store.claim(&claim(n, 2)).await.unwrap();
+        store.renew(&lease, Duration::from_secs(10), None).await.unwrap();
+        settle(&store, &lease, &complete()).await;
+        store.peek(&lease.id).await.unwrap();
+        let trips = relay.questions() - before;
+        // Once a second the store asks whose records these are; the first of each step may have to
+        // tell the server what the script is.
+        assert!(n == 1 || (5..=6).contains(&trips), "{trips}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_forgot_its_scripts_is_told_again() {
+    let Some(_) = standalone() else { return };
+    let server = Server::start(&[]).await;
+    let place = Place::take(&server.address());
+    let store = place.open(place.options()).await;
+    let lease = grant(&store, &claim(1, 1)).await;
+    let _: String = server.tell("SCRIPT FLUSH").await;
+    settle(&store, &lease, &complete()).await;
+    let _: String = server.tell("SCRIPT FLUSH").await;
+    assert!(matches!(store.claim(&claim(1, 2)).await.unwrap(), Claimed::Held(_)));
+}
+
+/// Whatever was answered before the server was killed is there afterwards, with `appendfsync always`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exe_02_nothing_that_was_answered_is_lost_when_the_server_is_killed() {
+    let Some(_) = standalone() else { return };
+    let mut server = Server::start(&["appendonly yes", "appendfsync always"]).await;
+    let place = Place::take(&server.address());
+    let store = place.open(place.options()).await;
+    assert!(store.guarantees().durable);
+    for round in 0..3_u16 {
+        let running: Vec<_> = (0..8_u16)
+            .map(|worker| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    let (mut granted, mut settled) = (Vec::new(), Vec::new());
+                    for n in 0..10_000 {
+                        let claim = claim(n, u8::try_from(10 * round + worker).unwrap());
+                        let claim = hapax::Claim { id: id(round, worker, n), ..claim };
+                        let Ok(Claimed::Granted(lease)) = store.claim(&claim).await else { break };
+                        granted.push(claim.id);
+                        let done = store.settle(&lease, &complete(), Settler::Owner).await;
+                        if done.is_err() {
+                            break;
+                        }
+                        settled.push(claim.id);
+                    }
+                    (granted, settled)
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        server.kill();
+        let mut answered = (Vec::new(), Vec::new());
+        for worker in running {
+            let (granted, settled) = worker.await.unwrap();
+            answered.0.extend(granted);
+            answered.1.extend(settled);
+        }
+        server.run().await;
+        assert!(answered.1.len() > 8, "only {} were settled", answered.1.len());
+        for id in answered.0 {
+            assert!(store.peek(&id).await.unwrap().is_some(), "a claim is lost");
+        }
+        for id in answered.1 {
+            let seen = store.peek(&id).await.unwrap().expect("a record");
+            assert_eq!(seen.record.status(seen.now), Status::Completed);
+        }
+    }
+}
+
+fn id(round: u16, worker: u16, n: u16) -> hapax::RecordId {
+    let mut bytes = [7; 32];
+    for (at, number) in [round, worker, n].into_iter().enumerate() {
+        bytes[2 * at..2 * at + 2].copy_from_slice(&number.to_be_bytes());
+    }
+    hapax::RecordId::from_bytes(bytes)
+}
+
+/// The server is made a replica and back, as a failover does behind one name.
+#[tokio::test]
+async fn a_server_that_became_a_replica_refuses_without_effect() {
+    let Some(_) = standalone() else { return };
+    let (server, other) = (Server::start(&[]).await, Server::start(&[]).await);
+    let place = Place::take(&server.address());
+    let store = place.open(place.options()).await;
+    let lease = grant(&store, &claim(1, 1)).await;
+    // It does not take over the other's records: the link is never up.
+    let _: String = tell(&other.address(), "CONFIG SET requirepass x").await;
+    let _: String = server.tell(&format!("REPLICAOF 127.0.0.1 {}", other.port)).await;
+    assert_eq!(settle_effect(&store, &lease).await, Effect::None);
+    assert_eq!(effect(store.claim(&claim(2, 1)).await), Effect::None);
+    let _: String = server.tell("REPLICAOF NO ONE").await;
+    settle(&store, &lease, &complete()).await;
+}
+
+/// A gateway's core ends its runtime when it drains; the others go on with the same connections.
+#[test]
+fn a_store_outlives_the_runtime_that_opened_it() {
+    let Some(server) = standalone() else { return };
+    let place = Place::take(&server);
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let store = first.block_on(place.open(place.options()));
+    let lease = first.block_on(grant(&store, &claim(1, 1)));
+    let second = runtime();
+    second.block_on(store.peek(&lease.id)).unwrap();
+    drop(first);
+    second.block_on(settle(&store, &lease, &complete()));
+    drop(second);
+    let held = runtime().block_on(store.claim(&claim(1, 2))).unwrap();
+    assert!(matches!(held, Claimed::Held(_)));
+}

@@ -1,0 +1,124 @@
+//! Servers of a test's own, each in a folder of its own on a free port.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use redis::{FromRedisValue, aio::MultiplexedConnection};
+use tempfile::TempDir;
+
+/// What a server answers in time, or the test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Its port for the other nodes of a cluster is so much higher.
+const BUS_OFFSET: u16 = 10_000;
+
+/// A Redis or Valkey; ended when dropped.
+pub(crate) struct Server {
+    child: Option<Child>,
+    folder: TempDir,
+    pub(crate) port: u16,
+    settings: Vec<String>,
+}
+
+impl Server {
+    /// A server with these settings, `name value` each; nothing is kept on disk unless they say so.
+    pub(crate) async fn start(settings: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let mut server = Self { child: None, folder, port: free_port(), settings };
+        server.run().await;
+        server
+    }
+
+    /// Starts it again with what is in its folder.
+    pub(crate) async fn run(&mut self) {
+        let mut command = Command::new(program());
+        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+        command.arg("--dir").arg(self.folder.path());
+        for setting in &self.settings {
+            let (name, value) = setting.split_once(' ').expect("a name and a value");
+            command.args([&format!("--{name}"), value]);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.child = Some(command.spawn().expect("the server's program"));
+        for _ in 0..1_000 {
+            if let Ok(connection) = connect(self.port).await
+                && ask::<String>(connection, "PING").await.is_ok()
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the server does not answer");
+    }
+
+    /// Ends it without a word, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("it was running");
+            child.wait().expect("it is over");
+        }
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Tells it something, words with blanks between.
+    pub(crate) async fn tell<T: FromRedisValue>(&self, words: &str) -> T {
+        tell(&self.address(), words).await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Tells the server at an address something, words with blanks between.
+pub(crate) async fn tell<T: FromRedisValue>(address: &str, words: &str) -> T {
+    let client = redis::Client::open(address).expect("an address");
+    let connection = client.get_multiplexed_async_connection().await.expect("the server");
+    ask(connection, words).await.expect("the server knows that")
+}
+
+async fn connect(port: u16) -> redis::RedisResult<MultiplexedConnection> {
+    let client = redis::Client::open(("127.0.0.1", port))?;
+    client.get_multiplexed_async_connection().await
+}
+
+async fn ask<T: FromRedisValue>(
+    mut connection: MultiplexedConnection,
+    words: &str,
+) -> redis::RedisResult<T> {
+    connection.set_response_timeout(PATIENCE);
+    let mut words = words.split(' ');
+    let mut command = redis::cmd(words.next().unwrap_or_default());
+    for word in words {
+        command.arg(word);
+    }
+    command.query_async(&mut connection).await
+}
+
+fn program() -> &'static str {
+    let there = |name: &&str| {
+        let paths = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&paths).any(|folder| folder.join(name).is_file())
+    };
+    ["redis-server", "valkey-server"].into_iter().find(there).expect("redis-server on the path")
+}
+
+fn free_port() -> u16 {
+    for _ in 0..1_000 {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        if let Some(bus) = port.checked_add(BUS_OFFSET)
+            && TcpListener::bind(("127.0.0.1", bus)).is_ok()
+        {
+            return port;
+        }
+    }
+    panic!("no port is free");
+}
