@@ -279,13 +279,14 @@ BEGIN
 END
 $$;
 
--- machine::settle. `outcome` is 'done', 'stands' (settled like this before: nothing changes),
+-- machine::settle. `outcome` is 'done', 'stands' (settled like this before: nothing changes), 'busy',
 -- 'expired', 'running', 'settled' or 'superseded'. `what` is the entry for the history; a NULL
 -- retention is for ever.
 --
 -- What the application committed wins over a release and over doubt: an operator hears 'settled' then.
 -- Otherwise a settlement takes the seat away, and nobody can commit any more; but for doubt, which leaves
--- it. While an application is on the seat, its operation is 'running' to an operator.
+-- it. While an application is on the seat, its operation is 'running' to an operator, and 'busy' to an
+-- owner, who comes again when `await_seat` says so.
 CREATE FUNCTION hapax.settle(
     clock_offset   bigint,
     lease_id       bytea,
@@ -308,27 +309,12 @@ DECLARE
     seat   text := 'none';
     stands record;
 BEGIN
-    IF EXISTS (
-        SELECT FROM hapax.seat AS s WHERE s.id = lease_id AND s.attempt = lease_attempt
-    ) THEN
-        seat := CASE
-            WHEN by_operator OR into_phase = 'in_doubt' THEN hapax.take_seat(lease_id)
-            ELSE hapax.await_seat(lease_id)
-        END;
-    END IF;
     SELECT r.attempt, r.expires_at, r.fence, r.moment, r.phase, r.reclaim_after, r.unknown_retention
     INTO stands
     FROM hapax.record AS r WHERE r.id = lease_id FOR UPDATE;
     IF NOT FOUND THEN
         outcome := 'expired';
         RETURN;
-    END IF;
-    -- Only what may be taken over has a seat: others are not looked at twice.
-    IF seat = 'none' AND stands.reclaim_after IS NOT NULL
-        AND EXISTS (
-            SELECT FROM hapax.seat AS s WHERE s.id = lease_id AND s.attempt = lease_attempt)
-    THEN
-        RAISE EXCEPTION 'the record was claimed while it was settled' USING ERRCODE = 'HX003';
     END IF;
     at := hapax.clock(clock_offset);
     fence := stands.fence;
@@ -337,12 +323,19 @@ BEGIN
     outcome := CASE
         WHEN means = 'expired' THEN 'expired'
         WHEN stands.attempt <> lease_attempt THEN 'superseded'
-        WHEN by_operator AND (means = 'running' OR seat = 'busy') THEN 'running'
+        WHEN means = 'running' AND by_operator THEN 'running'
         WHEN stands.phase = 'in_progress' THEN 'done'
         WHEN stands.phase::text = into_phase THEN 'stands'
         WHEN stands.phase = 'in_doubt' THEN 'done'
         ELSE 'settled'
     END;
+    -- Only what may be taken over has a seat: nobody else is to pay for looking.
+    IF outcome = 'done' AND stands.reclaim_after IS NOT NULL THEN
+        seat := hapax.take_seat(lease_id);
+        IF seat = 'busy' AND (by_operator OR into_phase <> 'in_doubt') THEN
+            outcome := CASE WHEN by_operator THEN 'running' ELSE 'busy' END;
+        END IF;
+    END IF;
     IF outcome = 'done' AND seat = 'committed' AND into_phase <> 'completed' THEN
         PERFORM hapax.finish(lease_id, at);
         outcome := CASE WHEN by_operator THEN 'settled' ELSE 'done' END;

@@ -8,10 +8,10 @@
 -- the change, and a snapshot that is older fails with 40001 and sees it when it tries again. A lock or
 -- a plain look would let the older snapshot pass.
 --
--- Nobody can wait in a circle. An application waits for a seat alone. Of the gateway's calls, settling
--- by the owner waits for a seat, for a limited time and before it holds anything; then, with the seat,
--- for the record, as all calls do. Who holds a record never waits for a seat: whoever is on it is
--- passed over. So no wait for a record ever lasts as long as an application does.
+-- Nobody can wait in a circle, and nobody waits for long. All calls of the gateway lock the record
+-- first and then the seat, and the seat never by waiting: whoever is on it is passed over. As they all
+-- hold the record, that is an application. An application in its turn locks the seat alone. Only
+-- `await_seat` waits for an application, and has locked nothing when it does.
 --
 -- Applications may have any settings, so what they call has no backslash in a literal, and names
 -- nothing that a search path could lead elsewhere.
@@ -75,8 +75,8 @@ BEGIN
 END
 $$;
 
--- Takes the seat of a record without waiting: 'busy' (an application is on it), 'committed', 'open', or
--- 'none' where the record has none.
+-- Takes the seat of a record, whose row the caller has locked, without waiting: 'busy' (an application
+-- is on it), 'committed', 'open', or 'none' where the record has none.
 CREATE FUNCTION hapax.take_seat(record_id bytea) RETURNS text
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -96,29 +96,22 @@ BEGIN
 END
 $$;
 
--- The same, but waits for an application; it fails with 55P03 when that takes too long. The caller
--- holds nothing yet.
-CREATE FUNCTION hapax.await_seat(record_id bytea) RETURNS text
+-- Waits until no application is on the seat of a record, if there is a seat, and keeps nothing; fails
+-- with 55P03 when that takes too long.
+CREATE FUNCTION hapax.await_seat(record_id bytea, OUT is_free boolean)
 LANGUAGE plpgsql VOLATILE
 AS $$
-DECLARE
-    before    text := current_setting('lock_timeout');
-    committed bigint;
 BEGIN
     PERFORM set_config('lock_timeout', '1s', true);
-    SELECT s.committed_at INTO committed
-    FROM hapax.seat AS s WHERE s.id = record_id FOR NO KEY UPDATE;
-    IF NOT FOUND THEN
-        -- Settled while this call waited.
-        committed := -1;
-    END IF;
-    PERFORM set_config('lock_timeout', before, true);
-    RETURN CASE WHEN committed IS NULL THEN 'open' WHEN committed < 0 THEN 'none' ELSE 'committed' END;
+    PERFORM set_config('synchronous_commit', 'off', true);
+    PERFORM FROM hapax.seat AS s WHERE s.id = record_id FOR KEY SHARE;
+    is_free := true;
 END
 $$;
 
--- Whether an application is on the seat of a record. Looking is a lock as well, the weakest there is,
--- and need not be on the disk.
+-- Whether an application is on the seat of a record. To see is to lock, as weakly as there is, and need
+-- not be on the disk. The record first: a call that holds it may be about to remove the seat, and is no
+-- application.
 CREATE FUNCTION hapax.is_seat_busy(record_id bytea) RETURNS boolean
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -127,8 +120,12 @@ BEGIN
         RETURN false;
     END IF;
     PERFORM set_config('synchronous_commit', 'off', true);
+    PERFORM FROM hapax.record AS r WHERE r.id = record_id FOR KEY SHARE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
     PERFORM FROM hapax.seat AS s WHERE s.id = record_id FOR KEY SHARE SKIP LOCKED;
-    RETURN NOT FOUND;
+    RETURN NOT FOUND AND EXISTS (SELECT FROM hapax.seat AS s WHERE s.id = record_id);
 END
 $$;
 

@@ -8,9 +8,10 @@ use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Executor as _, Postgres};
 
-/// The functions of `migrations/0002_steps.sql`.
+/// The functions of `migrations/`, but for those that they call themselves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Function {
+    AwaitSeat,
     Claim,
     Identify,
     List,
@@ -36,7 +37,8 @@ pub(crate) enum Value {
 }
 
 impl Function {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
+        Self::AwaitSeat,
         Self::Claim,
         Self::Identify,
         Self::List,
@@ -51,6 +53,7 @@ impl Function {
 
     const fn name(self) -> &'static str {
         match self {
+            Self::AwaitSeat => "await_seat",
             Self::Claim => "claim",
             Self::Identify => "identify",
             Self::List => "list",
@@ -66,7 +69,7 @@ impl Function {
 
     const fn arguments(self) -> usize {
         match self {
-            Self::Stats => 1,
+            Self::AwaitSeat | Self::Stats => 1,
             Self::Peek | Self::Sweep | Self::Wake => 2,
             Self::Identify | Self::Purge => 3,
             Self::Renew => 5,
@@ -79,6 +82,7 @@ impl Function {
     /// What its answer begins with; a record may follow.
     const fn columns(self) -> &'static str {
         match self {
+            Self::AwaitSeat => "f.is_free",
             Self::Claim => "f.granted, f.seen_at",
             Self::Identify => "f.known_format, f.known_digest, f.known_secret",
             Self::List => "f.seen_at, f.looks, f.looked_to, f.matches",
@@ -97,7 +101,8 @@ impl Function {
     const fn shows_record(self) -> bool {
         match self {
             Self::Claim | Self::List | Self::Peek => true,
-            Self::Identify
+            Self::AwaitSeat
+            | Self::Identify
             | Self::Purge
             | Self::Renew
             | Self::Settle

@@ -88,6 +88,12 @@ impl PgStore {
         self.connections.call(function, values).await
     }
 
+    async fn settle_once(&self, values: Vec<Value>) -> Result<(String, Option<Fence>), StoreError> {
+        let row = self.row(Function::Settle, values).await?;
+        let mut reader = Reader::new(&row);
+        Ok((reader.read()?, reader.optional_number()?.map(Fence::new)))
+    }
+
     /// The row of a function that always has one.
     async fn row(&self, function: Function, values: Vec<Value>) -> Result<PgRow, StoreError> {
         let rows = self.rows(function, values).await?;
@@ -193,16 +199,19 @@ impl Store for PgStore {
             Value::Bytes(end.kept),
             Value::Bytes(Some(what_bytes(end.what))),
         ];
-        let row = self.row(Function::Settle, values).await?;
-        let mut reader = Reader::new(&row);
-        let outcome = reader.read::<String>()?;
-        let fence = reader.optional_number()?.map(Fence::new);
+        let (mut outcome, mut fence) = self.settle_once(values.clone()).await?;
+        if outcome == "busy" {
+            // Its application is committing, and nobody else is to wait for that.
+            self.row(Function::AwaitSeat, vec![id_bytes(&lease.id)]).await?;
+            (outcome, fence) = self.settle_once(values).await?;
+        }
         match outcome.as_str() {
             "done" => {
                 self.hints.tell(lease.id);
                 Ok(())
             }
             "stands" => Ok(()),
+            "busy" => Err(StoreError::none("its application goes on committing").into()),
             _ => Err(lost(&outcome, fence)?.into()),
         }
     }

@@ -1,7 +1,11 @@
 //! The store contract, by the suite that every store passes, on a real server: with statements
-//! prepared, and with statements sent whole as through a pooler.
+//! prepared, with statements sent whole as through a pooler, and with claims that could be committed
+//! through the store and are not.
 
 mod support;
+
+#[path = "support/seated.rs"]
+mod seated_store;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +14,25 @@ use async_trait::async_trait;
 use hapax::Store;
 use hapax::conformance::{Harness, Subject};
 use hapax_postgres::{PgOptions, PgStore};
+use seated_store::Seated;
 use support::Place;
 
 struct Postgres {
-    pooled: bool,
+    mode: Mode,
     server: String,
 }
 
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Mode {
+    Prepared,
+    Seated,
+    Whole,
+}
+
 impl Postgres {
-    fn new(pooled: bool) -> Self {
+    fn new(mode: Mode) -> Self {
         match support::server_url() {
-            Some(server) => Self { pooled, server },
+            Some(server) => Self { mode, server },
             // Nothing has been shown and nothing is to be counted as passed.
             None => std::process::exit(0),
         }
@@ -28,14 +40,26 @@ impl Postgres {
 }
 
 struct Schema {
+    mode: Mode,
     place: Place,
-    pooled: bool,
+    server: String,
     store: Arc<PgStore>,
 }
 
 impl Schema {
-    async fn open(place: &Place, pooled: bool) -> Arc<PgStore> {
-        place.open(PgOptions { pooled, ..place.options() }).await
+    async fn open(place: &Place, mode: Mode) -> Arc<PgStore> {
+        place.open(PgOptions { pooled: mode == Mode::Whole, ..place.options() }).await
+    }
+
+    fn handle(&self, store: Arc<PgStore>) -> Arc<dyn Store> {
+        match self.mode {
+            Mode::Prepared | Mode::Whole => store,
+            Mode::Seated => Arc::new(Seated {
+                schema: self.place.schema.clone(),
+                server: self.server.clone(),
+                store,
+            }),
+        }
     }
 }
 
@@ -43,8 +67,8 @@ impl Schema {
 impl Harness for Postgres {
     async fn fresh(&self) -> Box<dyn Subject> {
         let place = Place::take(&self.server).await;
-        let store = Schema::open(&place, self.pooled).await;
-        Box::new(Schema { place, pooled: self.pooled, store })
+        let store = Schema::open(&place, self.mode).await;
+        Box::new(Schema { mode: self.mode, place, server: self.server.clone(), store })
     }
 
     /// Counting rows exactly would cost every claim a scan; the server's disk is the limit.
@@ -56,11 +80,11 @@ impl Harness for Postgres {
 #[async_trait]
 impl Subject for Schema {
     fn store(&self) -> Arc<dyn Store> {
-        self.store.clone()
+        self.handle(self.store.clone())
     }
 
     async fn another(&self) -> Option<Arc<dyn Store>> {
-        Some(Self::open(&self.place, self.pooled).await)
+        Some(self.handle(Self::open(&self.place, self.mode).await))
     }
 
     async fn advance(&self, by: Duration) {
@@ -68,19 +92,24 @@ impl Subject for Schema {
     }
 
     async fn reopen(self: Box<Self>) -> Option<Box<dyn Subject>> {
-        let Self { place, pooled, store } = *self;
+        let Self { mode, place, server, store } = *self;
         drop(Arc::into_inner(store).expect("the case holds no handle"));
-        let store = Self::open(&place, pooled).await;
-        Some(Box::new(Self { place, pooled, store }))
+        let store = Self::open(&place, mode).await;
+        Some(Box::new(Self { mode, place, server, store }))
     }
 }
 
 mod prepared {
-    use super::Postgres;
-    hapax::store_conformance!(Postgres::new(false));
+    use super::{Mode, Postgres};
+    hapax::store_conformance!(Postgres::new(Mode::Prepared));
 }
 
 mod whole {
-    use super::Postgres;
-    hapax::store_conformance!(Postgres::new(true));
+    use super::{Mode, Postgres};
+    hapax::store_conformance!(Postgres::new(Mode::Whole));
+}
+
+mod seated {
+    use super::{Mode, Postgres};
+    hapax::store_conformance!(Postgres::new(Mode::Seated));
 }

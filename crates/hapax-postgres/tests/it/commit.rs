@@ -99,6 +99,26 @@ async fn b03_a_second_commit_of_one_claim_raises() {
     }
 }
 
+/// In a table of one page the whole table would be the quickest way to one row, and each of two
+/// transactions would have read what the other writes.
+#[tokio::test]
+async fn b03_unrelated_serializable_transactions_do_not_fail_each_other() {
+    let Some(server) = server_url() else { return };
+    let place = Place::take(&server).await;
+    let node = place.open(place.options()).await;
+    let mut one = Application::start(&server, &place.schema).await;
+    let mut other = Application::join(&server, &place.schema).await;
+    let leases =
+        [grant(&node, &transactional(1, 1)).await, grant(&node, &transactional(2, 1)).await];
+    assert_eq!(one.run("VACUUM ANALYZE hapax.seat").await, Ok(()));
+    one.begin("SERIALIZABLE").await;
+    other.begin("SERIALIZABLE").await;
+    assert_eq!(one.commit(&leases[0], "201, '{}', 'x'").await, Ok(()));
+    assert_eq!(other.commit(&leases[1], "201, '{}', 'x'").await, Ok(()));
+    assert_eq!(one.end().await, Ok(()));
+    assert_eq!(other.end().await, Ok(()));
+}
+
 /// Both are at it at once: the second waits for the first, and then knows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b03_of_two_transactions_with_one_claim_one_commits() {
