@@ -8,6 +8,7 @@ mod application;
 mod clock;
 mod closing;
 mod commit;
+mod flow;
 mod hints;
 mod identity;
 mod opening;
