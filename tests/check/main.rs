@@ -70,6 +70,26 @@ fn layer_mode_holds_on_two_gateways_on_one_postgres() {
     two_on_a_shared_store_hold("HAPAX_TEST_POSTGRES_URL");
 }
 
+#[test]
+fn layer_mode_holds_on_redis() {
+    shared_store_holds("HAPAX_TEST_REDIS_URL");
+}
+
+#[test]
+fn layer_mode_holds_on_two_gateways_on_one_redis() {
+    two_on_a_shared_store_hold("HAPAX_TEST_REDIS_URL");
+}
+
+#[test]
+fn layer_mode_holds_on_a_redis_cluster() {
+    shared_store_holds("HAPAX_TEST_REDIS_CLUSTER");
+}
+
+#[test]
+fn layer_mode_holds_on_two_gateways_on_one_redis_cluster() {
+    two_on_a_shared_store_hold("HAPAX_TEST_REDIS_CLUSTER");
+}
+
 /// The server at the address in `variable`, which other tests use at the same time: keys, and the
 /// ports in the authority, are each run's own.
 fn shared_store_holds(variable: &str) {

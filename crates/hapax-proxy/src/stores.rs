@@ -6,9 +6,10 @@ use std::sync::Arc;
 use hapax::{MemoryStore, Secret, Store};
 use hapax_fjall::{Durability, FileOptions, FileStore};
 use hapax_postgres::{Migrated, PgOptions, PgStore};
+use hapax_redis::{RedisOptions, RedisStore};
 
 use crate::assemble::{AssembleError, scope_rules};
-use crate::config::{self, Config, PostgresConfig, StoreConfig, StoreSettings};
+use crate::config::{self, Config, PostgresConfig, RedisConfig, StoreConfig, StoreSettings};
 
 /// A store and the secret that belongs to it.
 #[derive(Clone, Debug)]
@@ -40,10 +41,24 @@ pub async fn open(config: &Config) -> Result<Opened, AssembleError> {
             let store = PgStore::connect(url.reveal(), options).await.map_err(postgres_failed)?;
             Ok(Opened { secret: store.secret().clone(), store: Arc::new(store) })
         }
-        StoreConfig::Redis(_) | StoreConfig::RedisCluster { .. } => Err(AssembleError::config(
-            "store: this build holds no Redis store; use \"file:PATH\", \"memory:\" or \
-             \"postgres://...\"",
-        )),
+        StoreConfig::Redis(address) => {
+            let RedisConfig { allow_eviction, connections, prefix, wait_fsync, wait_replicas } =
+                config.redis.clone();
+            let options = RedisOptions {
+                allow_eviction,
+                connections,
+                prefix,
+                scope_rules: scope_rules(config),
+                secret,
+                store_timeout: config.store_timeout,
+                wait_fsync,
+                wait_replicas: wait_replicas.unwrap_or(0),
+                ..RedisOptions::default()
+            };
+            let store = RedisStore::connect(address.reveal(), options).await;
+            let store = store.map_err(redis_failed)?;
+            Ok(Opened { secret: store.secret().clone(), store: Arc::new(store) })
+        }
     }
 }
 
@@ -120,6 +135,15 @@ fn postgres_options(config: &PostgresConfig) -> PgOptions {
 
 fn postgres_failed(error: hapax_postgres::OpenError) -> AssembleError {
     use hapax_postgres::OpenError;
+    let sentence = format!("failed to {error}");
+    match error {
+        OpenError::Unavailable { .. } => AssembleError::unavailable(sentence),
+        _ => AssembleError::config(sentence),
+    }
+}
+
+fn redis_failed(error: hapax_redis::OpenError) -> AssembleError {
+    use hapax_redis::OpenError;
     let sentence = format!("failed to {error}");
     match error {
         OpenError::Unavailable { .. } => AssembleError::unavailable(sentence),

@@ -30,12 +30,15 @@ pub struct RedisConfig {
     /// Whether a server may be used that throws keys out when its memory is full.
     #[serde(deserialize_with = "setting")]
     pub allow_eviction: bool,
+    /// Connections to each server that steps are spread over.
+    #[serde(deserialize_with = "setting")]
+    pub connections: u32,
     /// What the names of all keys begin with.
     #[serde(deserialize_with = "setting")]
     pub prefix: String,
-    /// Whether each step waits until the server has it in its append-only file on disk.
+    /// Whether each step waits until the server has it on its disk (`WAITAOF`).
     #[serde(deserialize_with = "setting")]
-    pub wait_aof: bool,
+    pub wait_fsync: bool,
     /// Replicas that must have each step before it counts; none: none is waited for.
     #[serde(default, deserialize_with = "optional")]
     pub wait_replicas: Option<u32>,

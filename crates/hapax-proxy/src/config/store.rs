@@ -18,15 +18,9 @@ pub enum StoreConfig {
     Memory,
     /// `postgres://...`: the address as given, credentials and all.
     Postgres(Secret),
-    /// `redis://...` or `rediss://...` (TLS): the address as given, credentials and all.
+    /// `redis://...`, `rediss://...` (TLS) or `redis-cluster://HOST:PORT[,HOST:PORT...]`: the address
+    /// as given, credentials and all.
     Redis(Secret),
-    /// `redis-cluster://[USER:PASSWORD@]HOST:PORT[,HOST:PORT...]`.
-    RedisCluster {
-        /// `USER:PASSWORD`, when given.
-        credentials: Option<Secret>,
-        /// At least one `HOST:PORT` to learn the rest of the cluster from.
-        nodes: Vec<String>,
-    },
 }
 
 impl fmt::Display for StoreConfig {
@@ -35,10 +29,6 @@ impl fmt::Display for StoreConfig {
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Memory => f.write_str("memory:"),
             Self::Postgres(url) | Self::Redis(url) => f.write_str(&redacted(url.reveal())),
-            Self::RedisCluster { credentials, nodes } => {
-                let user = if credentials.is_some() { "redacted@" } else { "" };
-                write!(f, "redis-cluster://{user}{}", nodes.join(","))
-            }
         }
     }
 }
@@ -65,7 +55,7 @@ impl Setting for StoreConfig {
                 server(rest).map(|()| Self::Postgres(Secret::new(text.to_owned())))
             }
             "redis" | "rediss" => server(rest).map(|()| Self::Redis(Secret::new(text.to_owned()))),
-            "redis-cluster" => cluster(rest),
+            "redis-cluster" => cluster(rest).map(|()| Self::Redis(Secret::new(text.to_owned()))),
             _ => Err("names no store we know".to_owned()),
         }
     }
@@ -96,15 +86,13 @@ fn server(rest: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn cluster(rest: &str) -> Result<StoreConfig, String> {
+/// Any of the nodes will do to learn the others from.
+fn cluster(rest: &str) -> Result<(), String> {
     let Some(rest) = rest.strip_prefix("//") else {
         return Err("has no server name after \"//\"".to_owned());
     };
-    let (credentials, list) = match rest.rsplit_once('@') {
-        Some((credentials, list)) => (Some(Secret::new(credentials.to_owned())), list),
-        None => (None, rest),
-    };
-    let mut nodes = Vec::new();
+    let list = rest.rsplit_once('@').map_or(rest, |(_, list)| list);
+    let list = list.split('?').next().unwrap_or(list);
     for node in list.trim_end_matches('/').split(',') {
         let port = node.rsplit_once(':').and_then(|(host, port)| {
             (!host.is_empty()).then(|| port.parse::<u16>().ok()).flatten()
@@ -112,9 +100,8 @@ fn cluster(rest: &str) -> Result<StoreConfig, String> {
         if port.is_none() {
             return Err("has a node that is not HOST:PORT".to_owned());
         }
-        nodes.push(node.to_owned());
     }
-    Ok(StoreConfig::RedisCluster { credentials, nodes })
+    Ok(())
 }
 
 /// The address with whatever stands before `@`, and every query value, replaced.
@@ -153,16 +140,17 @@ mod tests {
             };
             assert_eq!(url.reveal(), text);
         }
-        for text in ["redis://127.0.0.1:6379", "rediss://:pw@cache:6380/1"] {
-            assert!(matches!(StoreConfig::read(text).unwrap(), StoreConfig::Redis(_)), "{text}");
+        for text in [
+            "redis://127.0.0.1:6379",
+            "rediss://:pw@cache:6380/1",
+            "redis-cluster://app:pw@a:1,[::1]:2",
+            "redis-cluster://a:1?tls=true",
+        ] {
+            let StoreConfig::Redis(address) = StoreConfig::read(text).unwrap() else {
+                panic!("{text} is Redis");
+            };
+            assert_eq!(address.reveal(), text);
         }
-        let StoreConfig::RedisCluster { credentials, nodes } =
-            StoreConfig::read("redis-cluster://app:pw@a:1,[::1]:2").unwrap()
-        else {
-            panic!("a cluster");
-        };
-        assert_eq!(credentials.unwrap().reveal(), "app:pw");
-        assert_eq!(nodes, ["a:1", "[::1]:2"]);
     }
 
     #[test]
