@@ -96,8 +96,8 @@ BEGIN
 END
 $$;
 
--- Waits until no application is on the seat of a record, if there is a seat, and keeps nothing; fails
--- with 55P03 when that takes too long.
+-- Waits until no application is on the seat of a record, if there is a seat, but not for long, and keeps
+-- nothing.
 CREATE FUNCTION hapax.await_seat(record_id bytea, OUT is_free boolean)
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -106,6 +106,8 @@ BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     PERFORM FROM hapax.seat AS s WHERE s.id = record_id FOR KEY SHARE;
     is_free := true;
+EXCEPTION WHEN lock_not_available THEN
+    is_free := false;
 END
 $$;
 

@@ -7,6 +7,9 @@
 //!   takes the row's lock, reads the server's clock, and decides on what the lock shows
 //!   (`migrations/0002_steps.sql`). No grant is decided on a version of the row that somebody may be
 //!   replacing.
+//! - **An application may commit in the same database**: `hapax.commit`, called in its own transaction,
+//!   makes its effect and the fact that it happened one commit (`migrations/0003_commit.sql`). Nothing
+//!   waits for that transaction but its owner's settlement, for a second.
 //! - **The server's clock judges**, whichever node asks.
 //! - **An operation keeps nothing in its session**, so that a pooler may hand each one to another
 //!   ([`PgOptions::pooled`]). Only listening for hints needs a session of its own.

@@ -202,8 +202,10 @@ impl Store for PgStore {
         let (mut outcome, mut fence) = self.settle_once(values.clone()).await?;
         if outcome == "busy" {
             // Its application is committing, and nobody else is to wait for that.
-            self.row(Function::AwaitSeat, vec![id_bytes(&lease.id)]).await?;
-            (outcome, fence) = self.settle_once(values).await?;
+            let row = self.row(Function::AwaitSeat, vec![id_bytes(&lease.id)]).await?;
+            if Reader::new(&row).read::<bool>()? {
+                (outcome, fence) = self.settle_once(values).await?;
+            }
         }
         match outcome.as_str() {
             "done" => {
@@ -211,7 +213,7 @@ impl Store for PgStore {
                 Ok(())
             }
             "stands" => Ok(()),
-            "busy" => Err(StoreError::none("its application goes on committing").into()),
+            "busy" => Err(StoreError::none("the application's transaction is still open").into()),
             _ => Err(lost(&outcome, fence)?.into()),
         }
     }

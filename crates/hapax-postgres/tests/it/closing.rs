@@ -138,7 +138,10 @@ async fn b03_a_settlement_that_waited_too_long_did_not_happen() {
     let began = Instant::now();
     match node.settle(&lease, &complete(), Settler::Owner).await {
         // So that it is tried again in the background (ruling 12).
-        Err(LeaseError::Store(error)) => assert_eq!(error.effect(), Effect::None, "{error}"),
+        Err(LeaseError::Store(error)) => {
+            assert_eq!(error.effect(), Effect::None);
+            assert!(error.to_string().contains("still open"), "{error}");
+        }
         other => panic!("it must fail: {other:?}"),
     }
     assert!((Duration::from_secs(1)..Duration::from_secs(10)).contains(&began.elapsed()));

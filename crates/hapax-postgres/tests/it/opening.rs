@@ -70,6 +70,23 @@ async fn a_schema_that_is_not_there_or_too_new_is_told() {
     forget(&server, &options).await;
 }
 
+/// No release made such a schema; its functions are not those that this one calls.
+#[tokio::test]
+async fn a_schema_of_a_build_that_was_never_released_is_told() {
+    let Some(server) = server_url() else { return };
+    let options = nowhere(&server, "unreleased").await;
+    migrate(&server, &options).await.expect("a migration");
+    let schema = &options.schema;
+    let back = format!(
+        "DELETE FROM {schema}.migration WHERE version > 2; DROP TABLE {schema}.seat; \
+         ALTER FUNCTION {schema}.claim RENAME TO claim_of_old"
+    );
+    admin(&server, &back).await;
+    let error = migrate(&server, &options).await.expect_err("it cannot be migrated").to_string();
+    assert!(error.contains("never released"), "{error}");
+    forget(&server, &options).await;
+}
+
 #[tokio::test]
 async fn what_the_server_promises_is_asked() {
     let Some(server) = server_url() else { return };
