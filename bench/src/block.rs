@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::candidate::Candidate;
+use crate::candidate::{Candidate, StoreKind};
 use crate::fleet::{Filled, Fleet};
 use crate::measure::{self, Figures, Setting};
 use crate::options::Options;
@@ -33,7 +33,7 @@ pub(crate) struct Block {
 impl Block {
     /// All candidates, few keys.
     pub(crate) fn common(connections: usize, live_keys: u64) -> Self {
-        Self::new(connections, live_keys, &Candidate::ALL)
+        Self::new(connections, live_keys, &Candidate::PROXY)
     }
 
     /// Those candidates that many keys may matter to.
@@ -41,7 +41,8 @@ impl Block {
         Self::new(MANY_KEYS_CONNECTIONS, live_keys, &Candidate::KEYED)
     }
 
-    fn new(connections: usize, live_keys: u64, candidates: &[Candidate]) -> Self {
+    /// Any candidates; who calls this fills their stores and takes the turns.
+    pub(crate) fn new(connections: usize, live_keys: u64, candidates: &[Candidate]) -> Self {
         Self {
             connections,
             live_keys,
@@ -64,7 +65,8 @@ impl Block {
         let mut fleet = Fleet::start(&self.candidates, gateway, &home)?;
         if gateway.is_some() {
             eprintln!("filling the stores with {} keys", self.live_keys);
-            let (memory, file) = (Candidate::FirstMemory, Candidate::FirstFile);
+            let memory = Candidate::First(StoreKind::Memory);
+            let file = Candidate::First(StoreKind::File);
             fleet.fill(memory, memory.path(), self.live_keys)?;
             self.filled = fleet.fill(file, file.path(), self.live_keys)?;
         }
@@ -73,14 +75,29 @@ impl Block {
             warm_up: options.warm_up(),
             measured: options.measured(),
         };
+        let live_keys = self.live_keys;
+        self.turns(options.repetitions(), |candidate, turn| {
+            let keys = Fleet::keys(candidate, live_keys, turn);
+            measure::measure(&fleet, candidate, keys, setting, &[])
+        })?;
+        self.restart = fleet.restart_file()?;
+        drop(fleet);
+        fs::remove_dir_all(&home)?;
+        Ok(self)
+    }
+
+    /// Measures all candidates in turn, and again, as often as wanted. `measure` gets the number of
+    /// the turn, none twice.
+    pub(crate) fn turns(
+        &mut self,
+        repetitions: usize,
+        mut measure: impl FnMut(Candidate, u64) -> io::Result<Option<Figures>>,
+    ) -> io::Result<()> {
         let mut turn = 0;
-        for repetition in 1..=options.repetitions() {
+        for repetition in 1..=repetitions {
             for candidate in &self.candidates {
                 turn += 1;
-                let keys = Fleet::keys(*candidate, self.live_keys, turn);
-                let Some(figures) = measure::measure(&fleet, *candidate, keys, setting)? else {
-                    continue;
-                };
+                let Some(figures) = measure(*candidate, turn)? else { continue };
                 eprintln!(
                     "{} connections, {} keys, repetition {repetition}: {}: {:.0}/s",
                     self.connections,
@@ -91,10 +108,7 @@ impl Block {
                 self.figures.entry(*candidate).or_default().push(figures);
             }
         }
-        self.restart = fleet.restart_file()?;
-        drop(fleet);
-        fs::remove_dir_all(&home)?;
-        Ok(self)
+        Ok(())
     }
 
     /// The median over the repetitions of what `of` takes from the figures of a candidate.
@@ -119,7 +133,7 @@ impl Block {
 }
 
 /// The middle value; the mean of the two middle ones when their number is even.
-fn median(mut values: Vec<f64>) -> Option<f64> {
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {
@@ -140,6 +154,7 @@ mod tests {
             p99: Duration::ZERO,
             longest: Duration::ZERO,
             processor_us: None,
+            store_us: None,
             upstream_calls: 1.0,
             errors: 0,
             first_error: None,
@@ -157,11 +172,14 @@ mod tests {
     fn a_ratio_is_taken_within_each_repetition() {
         let mut block = Block::common(1, 1);
         // The machine was twice as fast in the second repetition; the ratio does not see it.
-        block.figures.insert(Candidate::FirstFile, vec![figures(50.0), figures(100.0)]);
+        block
+            .figures
+            .insert(Candidate::First(StoreKind::File), vec![figures(50.0), figures(100.0)]);
         block.figures.insert(Candidate::PassThrough, vec![figures(100.0), figures(200.0)]);
-        let ratio = block.ratio(Candidate::FirstFile, Candidate::PassThrough, |figures| {
-            Some(figures.requests_per_second)
-        });
+        let ratio =
+            block.ratio(Candidate::First(StoreKind::File), Candidate::PassThrough, |figures| {
+                Some(figures.requests_per_second)
+            });
         assert_eq!(ratio, Some(0.5));
     }
 }

@@ -22,9 +22,28 @@ pub(crate) fn announce(address: SocketAddr) {
     println!("{ANNOUNCEMENT}{address}");
 }
 
+/// The signal that asks a server to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// PostgreSQL: at once, whoever is connected; its folder is thrown away.
+    Quit,
+    /// Everybody else.
+    Terminate,
+}
+
+impl Ask {
+    const fn signal(self) -> &'static str {
+        match self {
+            Self::Quit => "QUIT",
+            Self::Terminate => "TERM",
+        }
+    }
+}
+
 /// A running server.
 #[derive(Debug)]
 pub(crate) struct Server {
+    ask: Ask,
     child: Child,
     pub(crate) address: SocketAddr,
     /// From the start of the process to its first accepted connection.
@@ -46,7 +65,7 @@ impl Server {
         }
         let address = line.trim().strip_prefix(ANNOUNCEMENT).and_then(|text| text.parse().ok());
         let address = address.ok_or_else(|| io::Error::other("a server told no address"))?;
-        Ok(Self { child, address, started_in: start.elapsed() })
+        Ok(Self { ask: Ask::Terminate, child, address, started_in: start.elapsed() })
     }
 
     /// Starts another program, and waits until it accepts at `address`. What it prints goes to
@@ -57,15 +76,26 @@ impl Server {
         address: SocketAddr,
         log: &Path,
     ) -> io::Result<Self> {
+        Self::command(Command::new(program).args(arguments), address, log, Ask::Terminate)
+    }
+
+    /// The same with a command of one's own, ended by a signal of its own.
+    pub(crate) fn command(
+        command: &mut Command,
+        address: SocketAddr,
+        log: &Path,
+        ask: Ask,
+    ) -> io::Result<Self> {
         let start = Instant::now();
+        let program = command.get_program().to_string_lossy().into_owned();
         let output = File::create(log)?;
-        let child = Command::new(program)
-            .args(arguments)
+        let child = command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
-            .spawn()?;
-        let mut server = Self { child, address, started_in: Duration::ZERO };
+            .spawn()
+            .map_err(|error| io::Error::other(format!("{program}: {error}")))?;
+        let mut server = Self { ask, child, address, started_in: Duration::ZERO };
         loop {
             if TcpStream::connect(address).is_ok() {
                 server.started_in = start.elapsed();
@@ -73,7 +103,7 @@ impl Server {
             }
             if server.child.try_wait()?.is_some() || start.elapsed() > START_LIMIT {
                 let told = fs::read_to_string(log).unwrap_or_default();
-                let message = format!("{} does not come up: {told}", program.display());
+                let message = format!("{program} does not come up: {told}");
                 return Err(io::Error::other(message));
             }
             // A refused connection is all that a server that is not up yet has to say.
@@ -88,7 +118,8 @@ impl Server {
     /// Asks the server to end, and waits until it has; true when it ended by itself.
     pub(crate) fn end(&mut self) -> bool {
         let asked = Command::new("sh")
-            .args(["-c", "kill -s TERM \"$1\" 2>/dev/null", "sh", &self.child.id().to_string()])
+            .args(["-c", "kill -s \"$1\" \"$2\" 2>/dev/null", "sh", self.ask.signal()])
+            .arg(self.child.id().to_string())
             .status()
             .is_ok_and(|status| status.success());
         let start = Instant::now();

@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::candidate::Candidate;
+use crate::candidate::{Candidate, StoreKind};
 use crate::fleet::Fleet;
-use crate::load::{self, Load, Second};
+use crate::load::{self, Load, Second, Seen};
 
 const CONNECTIONS: usize = 64;
 
@@ -28,13 +28,15 @@ const WARM_UP: Duration = Duration::from_secs(2);
 /// The route whose keys expire.
 const SHORT_PATH: &str = "/short/orders";
 
-const SWEPT: &str = "hapax_swept_total";
+pub(crate) const SWEPT: &str = "hapax_swept_total";
 
 /// What was seen.
 #[derive(Debug)]
 pub(crate) struct Expiry {
+    pub(crate) kind: StoreKind,
     pub(crate) keys: u64,
-    pub(crate) retention: Duration,
+    /// From the expiry of the first key to that of the last.
+    pub(crate) spread: Duration,
     /// First runs per second before any key expired.
     pub(crate) before: f64,
     /// The same from the first expiry on.
@@ -43,12 +45,42 @@ pub(crate) struct Expiry {
     pub(crate) slowest: f64,
     pub(crate) longest_before: Duration,
     pub(crate) longest_during: Duration,
-    /// What the gateway says it has swept by the end; `None` when it does not say.
+    /// How many were removed by the end, as gateway or store say; `None` when they do not.
     pub(crate) swept: Option<u64>,
+    /// How fast, where that was looked at.
+    pub(crate) swept_per_second: Option<f64>,
     pub(crate) errors: u64,
 }
 
 impl Expiry {
+    /// What a load has seen whose second number `edge` was the first in which keys expired.
+    pub(crate) fn of(
+        kind: StoreKind,
+        keys: u64,
+        spread: Duration,
+        seen: &Seen,
+        edge: usize,
+        swept: Option<u64>,
+        swept_per_second: Option<f64>,
+    ) -> Self {
+        // The last second is not a whole one.
+        let whole = &seen.seconds[..seen.seconds.len().saturating_sub(1)];
+        let (before, during) = whole.split_at(edge.min(whole.len()));
+        Self {
+            kind,
+            keys,
+            spread,
+            before: mean(before),
+            during: mean(during),
+            slowest: during.iter().map(|second| second.answers).min().unwrap_or(0) as f64,
+            longest_before: longest(before),
+            longest_during: longest(during),
+            swept,
+            swept_per_second,
+            errors: seen.errors,
+        }
+    }
+
     /// Throughput while keys expire, as a share of that before.
     pub(crate) fn ratio(&self) -> f64 {
         self.during / self.before
@@ -57,7 +89,7 @@ impl Expiry {
 
 /// Fills a store with keys of a short life, then measures first runs until they are gone.
 pub(crate) fn run(gateway: &Path, folder: &Path, keys: u64) -> io::Result<Expiry> {
-    let file = Candidate::FirstFile;
+    let file = Candidate::First(StoreKind::File);
     let sample = Fleet::start(&[file], Some(gateway), &folder.join("sample"))?;
     let took = sample.fill(file, file.path(), SAMPLE_KEYS.min(keys))?.took;
     drop(sample);
@@ -84,20 +116,9 @@ pub(crate) fn run(gateway: &Path, folder: &Path, keys: u64) -> io::Result<Expiry
     eprintln!("measuring first runs while the keys expire, {:?}", load.until - from);
     let seen = load::start(&load).finish()?;
     let edge = first_expiry.saturating_duration_since(from).as_secs() as usize;
-    // The last second is not a whole one.
-    let whole = &seen.seconds[..seen.seconds.len().saturating_sub(1)];
-    let (before, during) = whole.split_at(edge.min(whole.len()));
-    Ok(Expiry {
-        keys,
-        retention,
-        before: mean(before),
-        during: mean(during),
-        slowest: during.iter().map(|second| second.answers).min().unwrap_or(0) as f64,
-        longest_before: longest(before),
-        longest_during: longest(during),
-        swept: fleet.file_admin.and_then(|admin| metric(admin, SWEPT).ok()),
-        errors: seen.errors,
-    })
+    let spread = last_expiry.saturating_duration_since(first_expiry);
+    let swept = fleet.admin(StoreKind::File).and_then(|admin| metric(admin, SWEPT).ok());
+    Ok(Expiry::of(StoreKind::File, keys, spread, &seen, edge, swept, None))
 }
 
 fn mean(seconds: &[Second]) -> f64 {
@@ -109,7 +130,7 @@ fn longest(seconds: &[Second]) -> Duration {
 }
 
 /// The sum of a metric over its labels, from the gateway's admin listener.
-fn metric(admin: SocketAddr, name: &str) -> io::Result<u64> {
+pub(crate) fn metric(admin: SocketAddr, name: &str) -> io::Result<u64> {
     let mut stream = TcpStream::connect(admin)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     write!(stream, "GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;

@@ -1,12 +1,13 @@
 //! All servers of one block of measurements, each on a free port, and the folder they live in.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::candidate::Candidate;
+use crate::candidate::{Candidate, StoreKind};
 use crate::child::{self, Server};
 use crate::load::{self, Keys, Load};
 use crate::machine;
@@ -17,26 +18,32 @@ const FILL_CONNECTIONS: usize = 256;
 /// Filling slower than this many keys per second is given up.
 const FILL_PER_SECOND_MIN: u64 = 500;
 
+/// A gateway and its admin listener.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) admin: SocketAddr,
+    pub(crate) server: Server,
+}
+
 /// The upstream and the gateways in front of it. Dropping it ends them.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     folder: PathBuf,
     gateway: Option<PathBuf>,
-    pub(crate) upstream: Server,
+    gateways: BTreeMap<StoreKind, Gateway>,
     nginx: Option<Server>,
+    pass_through: Option<Gateway>,
     textbook: Option<Server>,
-    pass_through: Option<Server>,
-    memory: Option<Server>,
-    file: Option<Server>,
-    /// The admin listener of the gateway on `file:`.
-    pub(crate) file_admin: Option<SocketAddr>,
+    pub(crate) upstream: Server,
 }
 
 /// The seed of the keys a fleet's stores are filled with.
 const FILLED_SEED: u64 = 0x4841_5041_5821;
 
 impl Fleet {
-    /// Starts what the candidates need.
+    /// Starts what the candidates need. Gateways on shared stores are of [`start_shared`].
+    ///
+    /// [`start_shared`]: Self::start_shared
     pub(crate) fn start(
         candidates: &[Candidate],
         gateway: Option<&Path>,
@@ -47,33 +54,29 @@ impl Fleet {
         let mut fleet = Self {
             folder: folder.to_owned(),
             gateway: gateway.map(Path::to_owned),
-            upstream,
+            gateways: BTreeMap::new(),
             nginx: None,
-            textbook: None,
             pass_through: None,
-            memory: None,
-            file: None,
-            file_admin: None,
+            textbook: None,
+            upstream,
         };
-        let needs = |one: &[Candidate]| one.iter().any(|candidate| candidates.contains(candidate));
         let address = fleet.upstream.address;
-        if needs(&[Candidate::Nginx])
+        if candidates.contains(&Candidate::Nginx)
             && let Some(program) = nginx_program()
         {
             fleet.nginx = Some(start_nginx(&program, address, &folder.join("nginx"))?);
         }
-        if needs(&[Candidate::Textbook]) {
+        if candidates.contains(&Candidate::Textbook) {
             fleet.textbook = Some(Server::own(&["textbook", &address.to_string()])?);
         }
-        if needs(&[Candidate::PassThrough]) {
-            fleet.pass_through =
-                fleet.start_gateway("pass", "memory:", child::free_address()?, None)?;
+        if candidates.contains(&Candidate::PassThrough) {
+            fleet.pass_through = fleet.start_gateway("pass", "memory:", "")?;
         }
-        if needs(&[Candidate::FirstMemory, Candidate::ReplayMemory]) {
-            fleet.memory =
-                fleet.start_gateway("memory", "memory:", child::free_address()?, None)?;
+        let needs = |kind| candidates.iter().any(|candidate| candidate.store() == Some(kind));
+        if needs(StoreKind::Memory) {
+            fleet.add(StoreKind::Memory, "memory:", "")?;
         }
-        if needs(&[Candidate::FirstFile, Candidate::ReplayFile]) {
+        if needs(StoreKind::File) {
             fleet.start_file(None)?;
         }
         Ok(fleet)
@@ -90,16 +93,48 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// The server a candidate's requests go to; `None` where it is not installed.
+    /// Starts a gateway on a shared store, whose records there are apart from those of others under
+    /// `name`.
+    pub(crate) fn start_shared(
+        &mut self,
+        kind: StoreKind,
+        url: &str,
+        name: &str,
+    ) -> io::Result<()> {
+        let section = match kind {
+            StoreKind::File | StoreKind::Memory => String::new(),
+            StoreKind::Postgres => format!("\n[postgres]\nschema = \"{name}\"\n"),
+            StoreKind::RedisAlways | StoreKind::RedisCluster | StoreKind::RedisEverysec => {
+                format!("\n[redis]\nprefix = \"{name}\"\n")
+            }
+        };
+        self.add(kind, url, &section)
+    }
+
+    /// Ends a gateway, if it is there.
+    pub(crate) fn end(&mut self, kind: StoreKind) {
+        if let Some(mut gateway) = self.gateways.remove(&kind) {
+            gateway.server.end();
+        }
+    }
+
+    /// The server a candidate's requests go to; `None` where it is not there.
     pub(crate) fn server(&self, candidate: Candidate) -> Option<&Server> {
         match candidate {
             Candidate::Direct => Some(&self.upstream),
-            Candidate::FirstFile | Candidate::ReplayFile => self.file.as_ref(),
-            Candidate::FirstMemory | Candidate::ReplayMemory => self.memory.as_ref(),
+            Candidate::First(kind) | Candidate::Replay(kind) => {
+                self.gateways.get(&kind).map(|gateway| &gateway.server)
+            }
             Candidate::Nginx => self.nginx.as_ref(),
-            Candidate::PassThrough => self.pass_through.as_ref(),
+            Candidate::PassThrough => self.pass_through.as_ref().map(|gateway| &gateway.server),
+            Candidate::Raw(_) => None,
             Candidate::Textbook => self.textbook.as_ref(),
         }
+    }
+
+    /// The admin listener of the gateway on a store.
+    pub(crate) fn admin(&self, kind: StoreKind) -> Option<SocketAddr> {
+        self.gateways.get(&kind).map(|gateway| gateway.admin)
     }
 
     /// The keys a candidate sends when the stores hold `live_keys`.
@@ -144,48 +179,48 @@ impl Fleet {
     /// Ends the gateway on `file:` and starts it again on the same folder; returns how long it
     /// took from start to accepting.
     pub(crate) fn restart_file(&mut self) -> io::Result<Option<Duration>> {
-        let Some(mut server) = self.file.take() else { return Ok(None) };
-        server.end();
-        drop(server);
+        if !self.gateways.contains_key(&StoreKind::File) {
+            return Ok(None);
+        }
+        self.end(StoreKind::File);
         self.start_file(None)?;
-        Ok(self.file.as_ref().map(|server| server.started_in))
+        Ok(self.gateways.get(&StoreKind::File).map(|gateway| gateway.server.started_in))
     }
 
     fn start_file(&mut self, short: Option<Duration>) -> io::Result<()> {
-        let admin = child::free_address()?;
         let store = format!("file:{}", self.folder.join("store").display());
-        self.file = self.start_gateway("file", &store, admin, short)?;
-        self.file_admin = Some(admin);
+        let route = short.map_or_else(String::new, |retention| {
+            let seconds = retention.as_secs();
+            format!(
+                "\n[[route]]\nmatch = \"/short/**\"\nkey = \"required\"\nretention = \"{seconds}s\"\n"
+            )
+        });
+        self.add(StoreKind::File, &store, &route)
+    }
+
+    fn add(&mut self, kind: StoreKind, store: &str, more: &str) -> io::Result<()> {
+        if let Some(gateway) = self.start_gateway(&format!("{kind:?}"), store, more)? {
+            self.gateways.insert(kind, gateway);
+        }
         Ok(())
     }
 
-    fn start_gateway(
-        &self,
-        name: &str,
-        store: &str,
-        admin: SocketAddr,
-        short: Option<Duration>,
-    ) -> io::Result<Option<Server>> {
+    fn start_gateway(&self, name: &str, store: &str, more: &str) -> io::Result<Option<Gateway>> {
         let Some(gateway) = &self.gateway else { return Ok(None) };
-        let listen = child::free_address()?;
+        let (listen, admin) = (child::free_address()?, child::free_address()?);
         let upstream = self.upstream.address;
-        let mut config = format!(
+        let config = format!(
             "listen = \"{listen}\"\nupstream = \"http://{upstream}\"\nstore = \"{store}\"\n\n\
              [admin]\nlisten = \"{admin}\"\n\n\
              [[route]]\nmatch = \"/plain/**\"\nkey = \"off\"\n\n\
-             [[route]]\nmatch = \"/keyed/**\"\nkey = \"required\"\n"
+             [[route]]\nmatch = \"/keyed/**\"\nkey = \"required\"\n{more}"
         );
-        if let Some(retention) = short {
-            let seconds = retention.as_secs();
-            config.push_str(&format!(
-                "\n[[route]]\nmatch = \"/short/**\"\nkey = \"required\"\nretention = \"{seconds}s\"\n"
-            ));
-        }
         let file = self.folder.join(format!("{name}.toml"));
         fs::write(&file, config)?;
         let arguments = [Path::new("serve"), Path::new("--config"), &file];
         let log = self.folder.join(format!("{name}.log"));
-        Server::program(gateway, &arguments, listen, &log).map(Some)
+        let server = Server::program(gateway, &arguments, listen, &log)?;
+        Ok(Some(Gateway { admin, server }))
     }
 }
 

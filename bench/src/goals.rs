@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::block::Block;
-use crate::candidate::Candidate;
+use crate::candidate::{Candidate, StoreKind};
 use crate::measure::Figures;
 use crate::report::{MANY_KEYS, Report};
 
@@ -55,7 +55,7 @@ impl Goal {
 
 /// All goals, with what this run has to say about each.
 pub(crate) fn of(report: &Report) -> Vec<Goal> {
-    let (first, plain) = (Candidate::FirstFile, Candidate::PassThrough);
+    let (first, plain) = (Candidate::First(StoreKind::File), Candidate::PassThrough);
     let few = |connections: usize| {
         let mut few_keys = report.blocks.iter().filter(|block| block.live_keys < MANY_KEYS);
         few_keys.find(|block| block.connections == connections)
@@ -95,13 +95,15 @@ pub(crate) fn of(report: &Report) -> Vec<Goal> {
         Goal::at_least(
             "replays, 64 connections / pass-through",
             2.0,
-            throughput(usual, Candidate::ReplayFile, plain),
+            throughput(usual, Candidate::Replay(StoreKind::File), plain),
         ),
         Goal::at_most(
             "upstream calls per replay",
             0.0,
             usual.and_then(|block| {
-                block.median(Candidate::ReplayFile, |figures| Some(figures.upstream_calls))
+                block.median(Candidate::Replay(StoreKind::File), |figures| {
+                    Some(figures.upstream_calls)
+                })
             }),
         ),
         Goal::at_most(
@@ -121,7 +123,16 @@ pub(crate) fn of(report: &Report) -> Vec<Goal> {
         ),
         Goal::at_most("memory per live key (bytes)", 30.0, report.bytes_per_key()),
         Goal::at_most("start with at least 1 million keys (s)", 0.5, report.start_seconds()),
+        Goal::at_most("round trips to PostgreSQL per first run", 2.0, trips(report, true)),
+        Goal::at_most("round trips to PostgreSQL per replay", 1.0, trips(report, false)),
     ]
+}
+
+fn trips(report: &Report, first: bool) -> Option<f64> {
+    let mut trips = report.stores.as_ref()?.trips.iter();
+    let trips = trips.find(|trips| trips.kind == StoreKind::Postgres)?;
+    let counted = if first { &trips.first } else { &trips.replay };
+    Some(counted.trips())
 }
 
 fn p50(block: &Block, candidate: Candidate) -> Option<f64> {

@@ -163,7 +163,7 @@ struct Connection {
 
 impl Connection {
     fn new(load: Load, number: usize, next: Arc<AtomicU64>) -> Self {
-        let request = Request::new(load.address, load.path);
+        let request = Request::new(load.path);
         let (seen, buffer) = (Seen::default(), Vec::with_capacity(4096));
         Self { load, request, number: number as u64, sent: 0, next, buffer, seen }
     }

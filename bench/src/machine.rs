@@ -73,12 +73,13 @@ pub(crate) fn fdatasync(folder: &Path) -> io::Result<Duration> {
     Ok(times[PROBES / 2])
 }
 
-/// The processor time (user and system) that a process and its children have used so far.
+/// The processor time (user and system) that a process and its children have used so far, those
+/// that have ended included: PostgreSQL's processes come and go.
 pub(crate) fn processor_time(pid: u32) -> io::Result<Duration> {
     let mut ticks = 0;
-    for pid in family(pid)? {
-        if let Some(stat) = Stat::read(pid) {
-            ticks += stat.ticks;
+    for each in family(pid)? {
+        if let Some(stat) = Stat::read(each) {
+            ticks += stat.ticks + if each == pid { stat.ended_ticks } else { 0 };
         }
     }
     Ok(TICK * ticks)
@@ -97,7 +98,7 @@ pub(crate) fn resident_bytes(pid: u32) -> io::Result<u64> {
     Ok(bytes)
 }
 
-/// A process and its direct children: nginx does its work in those.
+/// A process and its direct children: nginx and PostgreSQL do their work in those.
 fn family(pid: u32) -> io::Result<Vec<u32>> {
     let mut family = vec![pid];
     for entry in fs::read_dir("/proc")? {
@@ -113,6 +114,8 @@ fn family(pid: u32) -> io::Result<Vec<u32>> {
 
 /// The little of /proc/PID/stat that is needed.
 struct Stat {
+    /// Of children that have ended and were waited for.
+    ended_ticks: u32,
     parent: u32,
     ticks: u32,
 }
@@ -123,6 +126,7 @@ impl Stat {
         // The name before the bracket may hold anything; after it the fields are plain.
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let number = |at: usize| fields.get(at)?.parse::<u32>().ok();
-        Some(Self { parent: number(1)?, ticks: number(11)? + number(12)? })
+        let ended_ticks = number(13)? + number(14)?;
+        Some(Self { ended_ticks, parent: number(1)?, ticks: number(11)? + number(12)? })
     }
 }

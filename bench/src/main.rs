@@ -1,5 +1,6 @@
 //! `hapax-bench`: what the gateway costs beside a plain proxy, and how it holds up with many keys.
 
+mod backend;
 mod block;
 mod candidate;
 mod child;
@@ -13,6 +14,7 @@ mod measure;
 mod options;
 mod report;
 mod request;
+mod stores;
 mod textbook;
 mod upstream;
 
@@ -24,7 +26,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use block::Block;
-use options::{Options, Role};
+use options::{Options, Part, Role};
 use report::Report;
 
 fn main() -> ExitCode {
@@ -64,6 +66,21 @@ fn measure_all(options: &Options) -> io::Result<()> {
 
 fn measure_in(options: &Options, gateway: Option<&Path>, folder: &Path) -> io::Result<Report> {
     let mut report = Report::new(gateway, folder)?;
+    if options.wants(Part::Proxy) {
+        measure_proxy(options, gateway, folder, &mut report)?;
+    }
+    if let (true, Some(gateway)) = (options.wants(Part::Stores), gateway) {
+        report.stores = Some(stores::run(options, gateway, folder)?);
+    }
+    Ok(report)
+}
+
+fn measure_proxy(
+    options: &Options,
+    gateway: Option<&Path>,
+    folder: &Path,
+    report: &mut Report,
+) -> io::Result<()> {
     for connections in options.connections() {
         let block = Block::common(connections, options.live_keys());
         report.blocks.push(block.run(options, gateway, folder)?);
@@ -76,5 +93,5 @@ fn measure_in(options: &Options, gateway: Option<&Path>, folder: &Path) -> io::R
     if let (Some(gateway), Some(keys)) = (gateway, options.expiring_keys()) {
         report.expiry = Some(expiry::run(gateway, folder, keys)?);
     }
-    Ok(report)
+    Ok(())
 }

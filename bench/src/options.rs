@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 const MILLION: u64 = 1_000_000;
 
@@ -27,6 +27,9 @@ pub(crate) struct Options {
     /// Also with ten million live keys
     #[arg(long, conflicts_with = "quick")]
     long: bool,
+    /// Measure only these parts [default: both; quick: proxy]
+    #[arg(long, value_name = "PART", value_delimiter = ',')]
+    only: Vec<Part>,
     /// Numbers of connections [default: 1,64,256; quick: 64]
     #[arg(long, value_name = "N", value_delimiter = ',')]
     connections: Vec<usize>,
@@ -49,6 +52,15 @@ pub(crate) struct Options {
     /// Also write all figures to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+}
+
+/// A part of the measurements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// The gateway on memory and on files beside other proxies
+    Proxy,
+    /// The gateway on PostgreSQL and Redis, servers of its own
+    Stores,
 }
 
 /// What this program is when it starts itself.
@@ -83,6 +95,15 @@ impl Options {
         }
     }
 
+    /// Whether a part is wanted.
+    pub(crate) fn wants(&self, part: Part) -> bool {
+        match (self.only.is_empty(), part) {
+            (false, part) => self.only.contains(&part),
+            (true, Part::Proxy) => true,
+            (true, Part::Stores) => !self.quick && !self.baselines,
+        }
+    }
+
     pub(crate) fn folder(&self) -> io::Result<PathBuf> {
         self.dir.clone().map_or_else(beside_this_program, Ok)
     }
@@ -98,6 +119,22 @@ impl Options {
     /// How many keys a store holds before the tables by connections.
     pub(crate) fn live_keys(&self) -> u64 {
         if self.quick { 1_000 } else { 10_000 }
+    }
+
+    /// How many records a shared store is filled with, which expire in the end; none when that
+    /// measurement is left out.
+    pub(crate) fn stored_records(&self) -> Option<u64> {
+        let usual = if self.long { 10 * MILLION } else { MILLION };
+        let records = self.expiring.unwrap_or(if self.quick { 0 } else { usual });
+        (records > 0).then_some(records)
+    }
+
+    /// How long one measurement on a shared store takes; there are more of them.
+    pub(crate) fn measured_on_stores(&self) -> Duration {
+        if self.seconds.is_some() || self.quick {
+            return self.measured();
+        }
+        Duration::from_secs(2)
     }
 
     /// How many keys a store holds before further tables.

@@ -1,5 +1,9 @@
 //! The outcome of a run, for people (Markdown) and programs (JSON).
 
+mod json;
+mod stores;
+mod table;
+
 use std::io;
 use std::path::Path;
 use std::process::Command;
@@ -8,10 +12,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::block::Block;
-use crate::candidate::Candidate;
 use crate::expiry::Expiry;
-use crate::measure::Figures;
+use crate::stores::Stores;
 use crate::{fleet, goals, machine};
+use json::{block_json, expiry_json, stores_json};
+use table::{cell, table, told};
 
 /// From this many keys on, memory per key and start are worth telling.
 pub(crate) const MANY_KEYS: u64 = 1_000_000;
@@ -27,6 +32,7 @@ pub(crate) struct Report {
     pub(crate) fdatasync: Duration,
     pub(crate) blocks: Vec<Block>,
     pub(crate) expiry: Option<Expiry>,
+    pub(crate) stores: Option<Stores>,
 }
 
 impl Report {
@@ -48,6 +54,7 @@ impl Report {
             fdatasync: machine::fdatasync(folder)?,
             blocks: Vec::new(),
             expiry: None,
+            stores: None,
         })
     }
 
@@ -56,6 +63,7 @@ impl Report {
         let figures = self.blocks.iter().flat_map(|block| block.figures.values().flatten());
         figures.map(|figures| figures.errors).sum::<u64>()
             + self.expiry.as_ref().map_or(0, |expiry| expiry.errors)
+            + self.stores.as_ref().map_or(0, Stores::errors)
     }
 
     /// What each key costs the gateway on `file:` in memory, measured while filling its store.
@@ -92,6 +100,9 @@ impl Report {
         if let Some(expiry) = &self.expiry {
             text.push_str(&told(expiry));
         }
+        if let Some(stores) = &self.stores {
+            text.push_str(&stores::markdown(stores));
+        }
         text.push_str("\n### Goals\n\n| goal | target | measured | verdict |\n|---|---|---|---|\n");
         for goal in goals::of(self) {
             let measured = cell(goal.measured, 2);
@@ -121,141 +132,9 @@ impl Report {
             "fdatasync_us": self.fdatasync.as_secs_f64() * 1e6,
             "blocks": self.blocks.iter().map(block_json).collect::<Vec<_>>(),
             "expiry": self.expiry.as_ref().map(expiry_json),
+            "stores": self.stores.as_ref().map(stores_json),
             "goals": goals,
         });
         format!("{report:#}\n")
-    }
-}
-
-fn table(block: &Block) -> String {
-    let mut text = format!(
-        "\n### {} connections, {} live keys\n\n\
-         | | requests/s | / pass-through | processor us/request | / pass-through | p50 ms | p99 ms \
-         | upstream calls/request |\n|---|---|---|---|---|---|---|---|\n",
-        block.connections,
-        grouped(block.live_keys)
-    );
-    for candidate in Candidate::ALL {
-        let Some(repetitions) = block.figures.get(&candidate) else { continue };
-        let median = |of: &dyn Fn(&Figures) -> Option<f64>| block.median(candidate, of);
-        let ratio = |of: &dyn Fn(&Figures) -> Option<f64>| {
-            block.ratio(candidate, Candidate::PassThrough, of)
-        };
-        let rate = |figures: &Figures| Some(figures.requests_per_second);
-        let processor = |figures: &Figures| figures.processor_us;
-        let cells = [
-            cell(median(&rate), 0),
-            cell(ratio(&rate), 2),
-            cell(median(&processor), 1),
-            cell(ratio(&processor), 2),
-            cell(median(&|figures| Some(figures.p50.as_secs_f64() * 1e3)), 3),
-            cell(median(&|figures| Some(figures.p99.as_secs_f64() * 1e3)), 3),
-            cell(median(&|figures| Some(figures.upstream_calls)), 2),
-        ];
-        text.push_str(&format!("| {} | {} |\n", candidate.name(), cells.join(" | ")));
-        if let Some(error) = repetitions.iter().find_map(|figures| figures.first_error.as_ref()) {
-            text.push_str(&format!("| (errors, the first: {error}) | | | | | | | |\n"));
-        }
-    }
-    if let (true, Some(restart)) = (block.live_keys >= MANY_KEYS, block.restart) {
-        text.push_str(&format!(
-            "\nFilling the file store took {:.0} s and {:.0} bytes of memory per key; starting \
-             again with them {:.2} s.\n",
-            block.filled.took.as_secs_f64(),
-            block.filled.grown_bytes as f64 / block.live_keys as f64,
-            restart.as_secs_f64()
-        ));
-    }
-    text
-}
-
-fn told(expiry: &Expiry) -> String {
-    let swept = expiry.swept.map_or_else(|| "an unknown number of".to_owned(), grouped);
-    format!(
-        "\n### Expiry of {} keys (retention {} s), first runs on file, 64 connections\n\n\
-         Before: {:.0} requests/s, longest answer {:.1} ms. From the first expiry to 30 s after \
-         the last: {:.0} requests/s ({:.2}), slowest second {:.0}, longest answer {:.1} ms. \
-         The gateway has swept {swept} keys by then.\n",
-        grouped(expiry.keys),
-        expiry.retention.as_secs(),
-        expiry.before,
-        expiry.longest_before.as_secs_f64() * 1e3,
-        expiry.during,
-        expiry.ratio(),
-        expiry.slowest,
-        expiry.longest_during.as_secs_f64() * 1e3,
-    )
-}
-
-fn block_json(block: &Block) -> Value {
-    let candidates: Vec<Value> = block
-        .figures
-        .iter()
-        .map(|(candidate, repetitions)| {
-            let repetitions: Vec<Value> = repetitions.iter().map(figures_json).collect();
-            json!({ "name": candidate.name(), "repetitions": repetitions })
-        })
-        .collect();
-    json!({
-        "connections": block.connections,
-        "live_keys": block.live_keys,
-        "fill_seconds": block.filled.took.as_secs_f64(),
-        "fill_grown_bytes": block.filled.grown_bytes,
-        "restart_seconds": block.restart.map(|restart| restart.as_secs_f64()),
-        "candidates": candidates,
-    })
-}
-
-fn figures_json(figures: &Figures) -> Value {
-    json!({
-        "requests_per_second": figures.requests_per_second,
-        "p50_us": figures.p50.as_secs_f64() * 1e6,
-        "p99_us": figures.p99.as_secs_f64() * 1e6,
-        "longest_us": figures.longest.as_secs_f64() * 1e6,
-        "processor_us": figures.processor_us,
-        "upstream_calls": figures.upstream_calls,
-        "errors": figures.errors,
-    })
-}
-
-fn expiry_json(expiry: &Expiry) -> Value {
-    json!({
-        "keys": expiry.keys,
-        "retention_seconds": expiry.retention.as_secs(),
-        "before_per_second": expiry.before,
-        "during_per_second": expiry.during,
-        "slowest_second": expiry.slowest,
-        "longest_before_us": expiry.longest_before.as_secs_f64() * 1e6,
-        "longest_during_us": expiry.longest_during.as_secs_f64() * 1e6,
-        "swept": expiry.swept,
-        "errors": expiry.errors,
-    })
-}
-
-fn cell(value: Option<f64>, decimals: usize) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
-}
-
-/// A number with its thousands apart.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_stand_apart() {
-        assert_eq!(grouped(7), "7");
-        assert_eq!(grouped(1_000_000), "1 000 000");
     }
 }
