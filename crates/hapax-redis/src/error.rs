@@ -245,3 +245,88 @@ impl Trouble {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hapax::Effect;
+    use redis::Value;
+
+    use super::*;
+
+    fn host() -> Host {
+        Host { name: "h".to_owned(), port: 1 }
+    }
+
+    /// What an error means that comes over the wire as this line.
+    fn refusal(line: &str, cluster: bool) -> Refusal {
+        let value = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
+        let Value::ServerError(error) = value else { panic!("{line} is no error") };
+        Refusal::of(&error, &host(), cluster)
+    }
+
+    fn effect(line: &str) -> Effect {
+        match refusal(line, false) {
+            Refusal::Demoted(error) | Refusal::Over(error) => error.effect(),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_full_server_is_known_by_its_words_of_every_version() {
+        for line in [
+            "OOM command not allowed when used memory > 'maxmemory'. script: 1f, on @user_script:9.",
+            "ERR Error running script (call to f_1f): @user_script:9: @user_script: 9: -OOM command \
+             not allowed when used memory > 'maxmemory'.",
+        ] {
+            assert!(matches!(refusal(line, false), Refusal::Over(StoreError::Full)), "{line}");
+        }
+    }
+
+    #[test]
+    fn only_what_comes_before_the_first_write_is_called_without_effect() {
+        for line in [
+            "LOADING Redis is loading the dataset in memory",
+            "CLUSTERDOWN The cluster is down",
+            "MISCONF Redis is configured to save RDB snapshots",
+            "NOAUTH Authentication required.",
+            "NOPERM this user has no permissions to run the 'evalsha' command",
+            "NOREPLICAS Not enough good replicas to write.",
+            "READONLY You can't write against a read only replica. script: 1f, on @user_script:9.",
+            "ERR Error running script (call to f_1f): @user_script:9: @user_script: 9: -READONLY \
+             You can't write against a read only replica.",
+        ] {
+            assert_eq!(effect(line), Effect::None, "{line}");
+        }
+        for line in [
+            "ERR something new",
+            "ERR user_script:9: attempt to index a nil value script: 1f, on @user_script:9.",
+            "NOPERM this user has no permissions to run the 'pexpireat' command script: 1f, on \
+             @user_script:9.",
+        ] {
+            assert_eq!(effect(line), Effect::Unknown, "{line}");
+        }
+    }
+
+    #[test]
+    fn redirections_are_followed_in_a_cluster_alone() {
+        let named = |line| match refusal(line, true) {
+            Refusal::Ask(host) => host,
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(named("ASK 3999 10.0.0.1:7000"), Host { name: "10.0.0.1".into(), port: 7000 });
+        assert_eq!(named("ASK 3999 :7000"), Host { name: "h".into(), port: 7000 });
+        assert!(matches!(refusal("MOVED 3999 10.0.0.1:7000", true), Refusal::Moved));
+        assert!(matches!(refusal("TRYAGAIN Multiple keys", true), Refusal::TryAgain));
+        assert!(matches!(refusal("NOSCRIPT No matching script.", false), Refusal::NoScript));
+        assert!(matches!(refusal("MOVED 3999 10.0.0.1:7000", false), Refusal::Over(_)));
+    }
+
+    #[test]
+    fn what_was_sent_before_is_never_called_without_effect() {
+        let outage = || Outage::Unowned;
+        assert_eq!(Trouble::Unreached(outage()).into_error(false).effect(), Effect::None);
+        assert_eq!(Trouble::Unreached(outage()).into_error(true).effect(), Effect::Unknown);
+        assert_eq!(Trouble::Lost(outage()).into_error(false).effect(), Effect::Unknown);
+        assert_eq!(Trouble::Foreign(String::new()).into_error(true).effect(), Effect::Unknown);
+    }
+}

@@ -23,6 +23,8 @@
 //!   [`RedisOptions::wait_fsync`]) keeps everything that was answered.
 //! - **Eviction forgets at will.** Any `maxmemory-policy` but `noeviction` is refused, unless
 //!   [`RedisOptions::allow_eviction`] says otherwise.
+//! - **A cluster's server that lost its part** (flushed, or restarted with nothing on disk) is noticed
+//!   only if that part held the identity.
 //! - **The clock is that of the machine** that holds the record. After a failover it is another's.
 //!
 //! What the server is set up for is asked at opening, and
@@ -35,6 +37,14 @@
 //! [`list`](hapax::Store::list) costs a walk over the whole store; sizes
 //! ([`stats`](hapax::Store::stats)) are counted in slices of fifty thousand keys, one slice for each
 //! call, so that in a large store they are those of the last walk that came to its end.
+
+//!
+//! # What it needs
+//!
+//! Redis 6.2 or Valkey 7.2, or later. A user of its own needs the keys `~PREFIX:*`, the channel
+//! `&PREFIX:settled`, and `+@connection +@read +@hash +@scripting +@pubsub +info +time +del +persist
+//! +pexpireat +scan +dbsize`; in a cluster `+cluster|slots +cluster|myid +asking`; `+wait +waitaof` where
+//! it waits; `+config|get`, so that it can say what the server promises.
 
 mod address;
 mod browse;

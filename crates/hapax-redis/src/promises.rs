@@ -116,7 +116,7 @@ impl Promises {
         Ok(())
     }
 
-    /// All that a full server throws away are keys of which some carry a time: `volatile-*` as well.
+    /// Whether a full server throws records away: `volatile-*` too, since settled ones carry a time.
     fn evicts(&self) -> bool {
         !self.policy.is_empty() && self.policy != "noeviction"
     }
@@ -185,9 +185,14 @@ pub(crate) fn guarantees(all: &[Promises], address: &str, wait: Wait) -> Guarant
             )
         }
     };
-    let evicting = all.iter().find(|each| each.evicts()).map_or(String::new(), |each| {
-        format!("; `maxmemory-policy` is {}: what is evicted runs again", each.policy)
-    });
+    let unsure = all.iter().find(|each| each.evicts() || each.policy.is_empty());
+    let evicting = match unsure.map(|each| each.policy.as_str()) {
+        None => String::new(),
+        Some("") => "; `maxmemory-policy` could not be asked: unless it is noeviction, what is \
+                     evicted runs again"
+            .to_owned(),
+        Some(policy) => format!("; `maxmemory-policy` is {policy}: what is evicted runs again"),
+    };
     Guarantees {
         durable: !all.is_empty() && all.iter().all(|each| each.is_durable(wait)),
         shared: true,
@@ -273,6 +278,9 @@ mod tests {
         let evicting = Promises { policy: "volatile-lru".to_owned(), ..promises() };
         assert!(evicting.evicts());
         assert!(summary(&evicting, NO_WAIT).1.contains("what is evicted runs again"));
+        let silent = Promises { policy: String::new(), ..promises() };
+        assert!(!silent.evicts());
+        assert!(summary(&silent, NO_WAIT).1.contains("`maxmemory-policy` could not be asked"));
     }
 
     #[test]

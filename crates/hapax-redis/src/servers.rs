@@ -184,10 +184,11 @@ impl Servers {
                 let refreshed = self.refresh(&map, None, deadline).await;
                 let elsewhere =
                     self.map().owner(slot).is_some_and(|owner| !Arc::ptr_eq(owner, &node));
-                if refreshed.is_ok() && elsewhere {
-                    return Ok(None);
+                match refreshed {
+                    Ok(()) if elsewhere => Ok(None),
+                    Err(foreign @ Trouble::Foreign(_)) => Err(foreign.into_error(search.sent)),
+                    Ok(()) | Err(_) => Err(trouble.into_error(search.sent)),
                 }
-                Err(trouble.into_error(search.sent))
             }
             Err(trouble) => Err(trouble.into_error(search.sent)),
         }
@@ -282,7 +283,12 @@ impl Servers {
                 answer => self.refuse(self.identity.objection(answer)),
             },
             Err(Trouble::Foreign(why)) => self.refuse(Some(why)),
-            Err(Trouble::Late(_) | Trouble::Lost(_) | Trouble::Unreached(_)) => {}
+            Err(Trouble::Late(_) | Trouble::Lost(_) | Trouble::Unreached(_)) => {
+                // Another server may be where it was.
+                if let Err(Trouble::Foreign(why)) = self.refresh(&map, None, deadline).await {
+                    self.refuse(Some(why));
+                }
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hapax::{Claimed, Settler, Store as _};
+use hapax::{Claimed, LeaseError, Settler, Store as _, StoreError};
 
 use crate::scene::{claim, complete, grant, release, settle, standalone};
 use crate::server::{Server, tell};
@@ -22,6 +22,11 @@ impl Cluster {
         for _ in 0..count {
             servers.push(Server::start(&SETTINGS).await);
         }
+        Self::of(servers).await
+    }
+
+    async fn of(servers: Vec<Server>) -> Self {
+        let count = servers.len();
         let mut ids = Vec::new();
         for (n, server) in servers.iter().enumerate() {
             ids.push(server.tell("CLUSTER MYID").await);
@@ -128,8 +133,14 @@ async fn a_step_finds_the_new_master() {
     let second = grant(&store, &claim(1, 2)).await;
     assert_eq!(second.number, 2);
 
-    // Without a failover there is nobody to ask; with one, the step finds its way by itself.
+    // Now a master dies while a store that waits for nobody uses it, and its replica takes over.
+    let alone = place.open(place.options()).await;
+    alone.renew(&second, Duration::from_secs(30), None).await.expect("a renewal");
+    store.renew(&second, Duration::from_secs(30), None).await.expect("one that both have");
     cluster.servers[1].kill();
+    let lost = alone.renew(&second, Duration::from_secs(30), None).await;
+    let Err(LeaseError::Store(error)) = lost else { panic!("{lost:?}") };
+    assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
     let address = cluster.servers[0].address();
     for _ in 0..2_000 {
         let role: redis::Value = tell(&address, "ROLE").await;
@@ -139,11 +150,10 @@ async fn a_step_finds_the_new_master() {
         let _: redis::RedisResult<()> = takeover(&address).await;
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let alone = hapax_redis::RedisOptions { wait_replicas: 0, ..place.options() };
-    drop(store);
-    let store = place.open(alone).await;
-    store.settle(&second, &complete(), Settler::Owner).await.expect("a settlement");
-    let held = store.claim(&claim(1, 3)).await.expect("an answer");
+    // Who was asked a moment ago is not asked again at once.
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    alone.settle(&second, &complete(), Settler::Owner).await.expect("a settlement");
+    let held = alone.claim(&claim(1, 3)).await.expect("an answer");
     assert!(matches!(held, Claimed::Held(_)), "{held:?}");
 }
 
@@ -151,4 +161,37 @@ async fn takeover(address: &str) -> redis::RedisResult<()> {
     let client = redis::Client::open(address)?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     redis::cmd("CLUSTER").arg("FAILOVER").arg("TAKEOVER").query_async(&mut connection).await
+}
+
+/// Another cluster is where this one was. Not one claim gets through.
+#[tokio::test]
+async fn a_cluster_of_somebody_else_is_refused_at_once() {
+    let Some(_) = standalone() else { return };
+    let mut cluster = Cluster::start(1).await;
+    let place = cluster.place();
+    let store = place.open(place.options()).await;
+    grant(&store, &claim(1, 1)).await;
+    let port = cluster.servers[0].port;
+    cluster.servers[0].kill();
+    let other = Cluster::of(vec![Server::start_at(port, &SETTINGS).await]).await;
+    // Somebody's, or nobody's: both are not this store's.
+    for theirs in [false, true] {
+        if theirs {
+            let secret = Some(b"theirs".to_vec());
+            let options = hapax_redis::RedisOptions { secret, ..place.options() };
+            drop(place.open(options).await);
+        }
+        for n in 1..20 {
+            let refused = store.claim(&claim(n, 1)).await;
+            assert!(
+                matches!(refused, Err(StoreError::Refused(_) | StoreError::Unavailable { .. })),
+                "{refused:?}"
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let refused = store.claim(&claim(1, 1)).await;
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+        let keys: i64 = other.servers[0].tell("DBSIZE").await;
+        assert_eq!(keys, i64::from(theirs), "at most their identity");
+    }
 }

@@ -24,9 +24,14 @@ pub(crate) struct Server {
 impl Server {
     /// A server with these settings, `name value` each; nothing is kept on disk unless they say so.
     pub(crate) async fn start(settings: &[&str]) -> Self {
+        Self::start_at(free_port(), settings).await
+    }
+
+    /// The same where another one was before.
+    pub(crate) async fn start_at(port: u16, settings: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let mut server = Self { child: None, folder, port: free_port(), settings };
+        let mut server = Self { child: None, folder, port, settings };
         server.run().await;
         server
     }
