@@ -43,11 +43,13 @@ end
 
 -- What has expired lends the next record its fence, and nothing else.
 local number, created_at, history = '1', text(now), false
-local rerun_of, progress = false, false
+local rerun_of, progress, waited = false, false, false
 if means ~= 'absent' and means ~= 'expired' then
     local continued = redis.call('HMGET', key, 'created_at', 'history', 'status', 'progress')
     number = text(math.min(attempts + 1, 4294967295))
     created_at, history = continued[1], continued[2]
+    -- Who was held for the attempt before may wait still.
+    waited = found[12]
     if means == 'released' then
         rerun_of = continued[3]
     else
@@ -75,6 +77,7 @@ put('reclaim_after', ARGV[6])
 put('attempts_max', ARGV[7])
 put('unknown_retention', ARGV[8])
 put('rerun_of', rerun_of)
+put('waited', waited)
 if progress then
     fields[#fields + 1] = 'progress'
     fields[#fields + 1] = progress

@@ -19,7 +19,7 @@ const PAGE_RECORDS_MAX: u32 = 1_000;
 /// Bytes of answers on one page at most, the last one's aside.
 const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// How long a page may take: a walk over some ten million keys.
+/// How long a page may take, however many keys there are.
 const PAGE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Records fetched at once for a page.

@@ -121,6 +121,16 @@ impl Line {
         self.give_up(number);
     }
 
+    /// Asks for a sign of life, if there is a connection; one that gives none is given up.
+    pub(crate) async fn keep_alive(&self, deadline: Instant) {
+        if self.live().is_some() {
+            let mut commands = Pipeline::new();
+            commands.cmd("PING");
+            // Whatever is wrong, the next step finds out.
+            let _answer = self.send(&commands, deadline).await;
+        }
+    }
+
     async fn connection(&self, deadline: Instant) -> Result<(MultiplexedConnection, u64), Trouble> {
         if let Some(live) = self.live() {
             return Ok(live);

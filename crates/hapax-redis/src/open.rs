@@ -1,6 +1,6 @@
 //! Opening: are the servers fit, are these the records of this node?
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use hapax::{Secret, StoreError};
@@ -23,6 +23,9 @@ const FORMAT: u64 = 1;
 
 /// How often the servers are asked whose records they hold: a flush breaks no connection.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// Every so many looks, each connection is asked for a sign of life.
+const LOOKS_PER_SIGN: u32 = 10;
 
 pub(crate) async fn open(text: &str, options: RedisOptions) -> Result<RedisStore, OpenError> {
     let address = Address::parse(text)?;
@@ -57,17 +60,22 @@ pub(crate) async fn open(text: &str, options: RedisOptions) -> Result<RedisStore
     // Nobody else sets it.
     let _first = servers.identity.digest.set(digest);
 
-    let weak = Arc::downgrade(&servers);
-    servers.driver().spawn(async move {
-        loop {
-            tokio::time::sleep(WATCH_PAUSE).await;
-            let Some(servers) = weak.upgrade() else { return };
-            servers.watch().await;
-        }
-    });
+    servers.driver().spawn(watch(Arc::downgrade(&servers)));
     let guarantees = guarantees(&promised, &shown, servers.wait());
     let hints = Hints::new(names.channel());
     Ok(RedisStore::new(servers, names, hints, secret, guarantees, options.clock_offset))
+}
+
+/// Looks after the servers until the store is gone.
+async fn watch(servers: Weak<Servers>) {
+    for look in 1_u32.. {
+        tokio::time::sleep(WATCH_PAUSE).await;
+        let Some(servers) = servers.upgrade() else { return };
+        servers.watch().await;
+        if look % LOOKS_PER_SIGN == 0 {
+            servers.keep_alive().await;
+        }
+    }
 }
 
 /// Says whose node this is, and hears whose records these are; the first node's word stands.

@@ -208,7 +208,7 @@ impl Servers {
             Refusal::Ask(host) => search.asked = Some(host),
             Refusal::Demoted(error) => {
                 // The name may lead to the new master by now, or the cluster know it.
-                node.lines.iter().for_each(Line::renew);
+                node.all_lines().for_each(Line::renew);
                 if !self.address.cluster {
                     return Err(certain_unless(error, search.sent));
                 }
@@ -289,6 +289,16 @@ impl Servers {
                     self.refuse(Some(why));
                 }
             }
+        }
+    }
+
+    /// Lets no connection fall silent: what goes between may forget it, and a step sent into the void
+    /// has an unknown effect.
+    pub(crate) async fn keep_alive(&self) {
+        let deadline = self.deadline();
+        for node in &self.map().nodes {
+            futures_util::future::join_all(node.all_lines().map(|line| line.keep_alive(deadline)))
+                .await;
         }
     }
 

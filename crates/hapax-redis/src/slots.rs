@@ -47,6 +47,10 @@ impl Node {
     pub(crate) fn line(&self, turn: usize) -> &Line {
         self.lines.get(turn % self.lines.len().max(1)).unwrap_or(&self.admin)
     }
+
+    pub(crate) fn all_lines(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter().chain([&self.admin])
+    }
 }
 
 impl Owner {

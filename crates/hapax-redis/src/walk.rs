@@ -12,7 +12,7 @@ use crate::reply::{Parts, into_bytes, number};
 use crate::servers::Servers;
 use crate::slots::Node;
 
-/// Keys that a server looks at for one slice, about: half a millisecond of its time.
+/// Keys that a server looks at for one slice, about; steps are done between slices.
 pub(crate) const SLICE_KEYS: usize = 1_000;
 
 /// A walk over all servers. Each record that is there all the time is met at least once.

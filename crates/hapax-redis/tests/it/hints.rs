@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use hapax::{Cause, Claimed, RecordId, Settlement, Store as _};
+use hapax::{Cause, Claim, Claimed, RecordId, Settlement, Store as _};
 use hapax_redis::RedisStore;
 use tokio::time::timeout;
 
-use crate::scene::{both, claim, complete, grant, id_of, release, settle, standalone};
+use crate::scene::{
+    RECLAIM, TERM, both, claim, complete, grant, id_of, release, settle, standalone,
+};
 use crate::server::{Server, tell};
 use crate::support::Place;
 
@@ -68,6 +70,17 @@ async fn con_03_a_settlement_on_one_node_is_heard_on_another() {
         // In a cluster each comes from the server that holds it, so they may overtake each other.
         found.sort();
         assert_eq!(found, expected);
+
+        // Who was held for an attempt that vanished hears the end of the next one.
+        let claim = |by| Claim { on_lapse: RECLAIM, ..claim(8, by) };
+        grant(&teller, &claim(1)).await;
+        let held = listener.claim(&claim(2)).await.expect("an answer");
+        assert!(matches!(held, Claimed::Held(_)), "{held:?}");
+        place.clock.advance(TERM);
+        let second = grant(&teller, &claim(3)).await;
+        settle(&teller, &second, &complete()).await;
+        let hint = timeout(PATIENCE, hints.next()).await.expect("a hint");
+        assert_eq!(hint, Some(id_of(8)));
     }
 }
 

@@ -24,20 +24,33 @@ pub(crate) struct Server {
 impl Server {
     /// A server with these settings, `name value` each; nothing is kept on disk unless they say so.
     pub(crate) async fn start(settings: &[&str]) -> Self {
-        Self::start_at(free_port(), settings).await
+        for _ in 0..10 {
+            if let Some(server) = Self::try_start(free_port(), settings).await {
+                return server;
+            }
+        }
+        panic!("somebody else always takes the port");
     }
 
     /// The same where another one was before.
     pub(crate) async fn start_at(port: u16, settings: &[&str]) -> Self {
+        Self::try_start(port, settings).await.expect("the port is free")
+    }
+
+    async fn try_start(port: u16, settings: &[&str]) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let mut server = Self { child: None, folder, port, settings };
-        server.run().await;
-        server
+        server.try_run().await.then_some(server)
     }
 
     /// Starts it again with what is in its folder.
     pub(crate) async fn run(&mut self) {
+        assert!(self.try_run().await, "the server does not start again");
+    }
+
+    /// Whether it runs, and not another one on the same port.
+    async fn try_run(&mut self) -> bool {
         let mut command = Command::new(program());
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
         command.arg("--dir").arg(self.folder.path());
@@ -46,12 +59,19 @@ impl Server {
             command.args([&format!("--{name}"), value]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.child = Some(command.spawn().expect("the server's program"));
-        for _ in 0..1_000 {
+        let child = self.child.insert(command.spawn().expect("the server's program"));
+        let own = format!("process_id:{}\r", child.id());
+        for _ in 0..2_000 {
             if let Ok(connection) = connect(self.port).await
-                && ask::<String>(connection, "PING").await.is_ok()
+                && let Ok(info) = ask::<String>(connection, "INFO").await
             {
-                return;
+                // A server that still reads its file answers this too.
+                if info.contains("\nloading:0") {
+                    return info.contains(&own);
+                }
+            }
+            if child.try_wait().expect("a child").is_some() {
+                return false;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
