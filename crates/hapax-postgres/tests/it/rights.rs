@@ -54,9 +54,17 @@ async fn b03_an_application_may_commit_and_nothing_else() {
     shop.run("CREATE TEMPORARY TABLE seat (id bytea, attempt bytea, committed_at bigint)")
         .await
         .expect("a table of its own");
-    let hostile = "CREATE FUNCTION pg_temp.decode(text, text) RETURNS bytea LANGUAGE sql AS \
-                   'SELECT NULL::bytea'; SET search_path = pg_temp, pg_catalog";
-    assert_eq!(shop.run(hostile).await, Ok(()));
+    let own = format!("{schema}_own");
+    admin(&server, &format!("DROP SCHEMA IF EXISTS {own} CASCADE")).await;
+    admin(&server, &format!("CREATE SCHEMA {own} AUTHORIZATION {role}")).await;
+    let hostile = format!(
+        "CREATE FUNCTION {own}.decode(text, text) RETURNS bytea LANGUAGE plpgsql AS \
+         'BEGIN RAISE EXCEPTION ''led elsewhere''; END'; \
+         CREATE FUNCTION {own}.convert_to(text, name) RETURNS bytea LANGUAGE plpgsql AS \
+         'BEGIN RAISE EXCEPTION ''led elsewhere''; END'; \
+         SET search_path = {own}, pg_temp, pg_catalog"
+    );
+    assert_eq!(shop.run(&hostile).await, Ok(()));
     let lease = grant(&node, &transactional(4, 1)).await;
     assert_eq!(shop.commit(&lease, "200, '{}', 'a'").await, Ok(()));
     options.clock_offset.advance(TERM);
