@@ -5,33 +5,28 @@
 //! `HAPAX_CAMPAIGN_ROUNDS` says how often (25 by default, 500 with `HAPAX_LONG=1`), `HAPAX_SEED`
 //! repeats the choices of an earlier run (not its timing, which belongs to the machine).
 
-mod history;
-mod traffic;
+pub(crate) mod effect;
+pub(crate) mod history;
+pub(crate) mod traffic;
 
-use std::collections::BTreeSet;
-use std::io::Write as _;
-use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hapax_tests::{Arrival, Chance, Next, Settings, Upstream, respond};
+use hapax_tests::{Chance, Settings, Upstream};
 
-use history::{Event, Verdict, judge};
+use effect::effect;
+use history::{Verdict, judge};
 use traffic::Traffic;
 
 const CLIENTS: usize = 10;
-
-/// Numbers the effects.
-static EFFECTS: AtomicU64 = AtomicU64::new(0);
 
 /// A gateway reads its journal when it starts; this many crashes keep that short, so that a round is.
 const ROUNDS_PER_FOLDER: usize = 50;
 
 #[test]
 fn kill_campaign_on_the_file_store_executes_nothing_twice_and_loses_no_answer() {
-    let (rounds, seed) = (rounds(), Chance::seed());
+    let (rounds, seed) = (rounds(25), Chance::seed());
     println!("campaign: {rounds} rounds, HAPAX_SEED={seed}");
     let start = Instant::now();
     let (mut kills, mut done, mut verdict) = (0, 0, Verdict::default());
@@ -43,18 +38,8 @@ fn kill_campaign_on_the_file_store_executes_nothing_twice_and_loses_no_answer() 
         done += part;
     }
     println!(
-        "campaign: {kills} kills in {rounds} rounds, {:.1?}: {} requests of {CLIENTS} clients with \
-         {} keys, {} answers cut; {} effects, {} first answers and {} replays seen, {} keys in \
-         doubt; {} wrong",
+        "campaign: {kills} kills in {rounds} rounds, {CLIENTS} clients, {:.1?}: {verdict}",
         start.elapsed(),
-        verdict.requests,
-        verdict.keys,
-        verdict.cut,
-        verdict.effects,
-        verdict.executed,
-        verdict.replayed,
-        verdict.doubts,
-        verdict.wrong.len(),
     );
     let wrong: Vec<_> = verdict.wrong.iter().take(20).collect();
     assert!(wrong.is_empty(), "HAPAX_SEED={seed}: {wrong:#?}");
@@ -78,8 +63,9 @@ fn campaign(rounds: usize, seed: u64, store: Option<&str>) -> (usize, Verdict) {
     if let Some(store) = store {
         settings = settings.store(store);
     }
-    let traffic = Traffic::new();
+    let traffic = Traffic::new(1);
     let (kills, events) = thread::scope(|scope| {
+        let flow = traffic.flow();
         let clients: Vec<_> = (0..CLIENTS)
             .map(|number| {
                 let (traffic, chance) = (&traffic, Chance::new(seed ^ (number as u64 + 1)));
@@ -87,51 +73,25 @@ fn campaign(rounds: usize, seed: u64, store: Option<&str>) -> (usize, Verdict) {
             })
             .collect();
         let kills = kill_again_and_again(rounds, seed, &settings, &upstream, &traffic);
-        traffic.stop.store(true, Ordering::SeqCst);
+        drop(flow);
         let events: Vec<_> =
             clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
         (kills, events)
     });
-    let last = ask_for_every_key(&settings, &traffic, &events);
-    (kills, judge(&events, &upstream.counts(), &last))
+    let gateway = settings.start();
+    traffic.point(0, Some(gateway.address()));
+    let last = traffic.ask_for_every_key(&events, Duration::ZERO);
+    (kills, judge(&events, &upstream.counts(), &last, &[]))
 }
 
-fn rounds() -> usize {
+/// How many rounds a campaign has: `short`, unless variables say otherwise.
+pub(crate) fn rounds(short: usize) -> usize {
     let long = std::env::var("HAPAX_LONG").is_ok_and(|long| long == "1");
     match std::env::var("HAPAX_CAMPAIGN_ROUNDS") {
         Ok(rounds) => rounds.parse().expect("HAPAX_CAMPAIGN_ROUNDS is a number"),
         Err(_) if long => 500,
-        Err(_) => 25,
+        Err(_) => short,
     }
-}
-
-/// The effect: counted by key, slow or fast, small or large, framed this way or that. One in a
-/// hundred is lost on the way back. None is a 5xx, which would free its key.
-fn effect(seed: u64, arrival: &Arrival, stream: &mut TcpStream) -> Next {
-    let of_key = arrival.key.bytes().fold(seed, |sum, byte| sum.rotate_left(8) ^ u64::from(byte));
-    let mut chance = Chance::new(of_key);
-    if chance.one_in(4) {
-        thread::sleep(Duration::from_millis(chance.below(25)));
-    }
-    if chance.one_in(100) {
-        return Next::Close;
-    }
-    let length = if chance.one_in(30) { chance.below(100_000) } else { chance.below(400) };
-    let body = chance.bytes(usize::try_from(length).unwrap_or_default());
-    // The effect's number, which no second run would repeat.
-    let effect = EFFECTS.fetch_add(1, Ordering::SeqCst).to_string();
-    let fields = [("Content-Type", "application/octet-stream"), ("X-Effect", effect.as_str())];
-    if !chance.one_in(3) {
-        return respond(stream, 201, &fields, &body);
-    }
-    let mut bytes =
-        format!("HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\nX-Effect: {effect}\r\n\r\n");
-    if !body.is_empty() {
-        bytes.push_str(&format!("{:x}\r\n", body.len()));
-    }
-    let end: &[u8] = if body.is_empty() { b"0\r\n\r\n" } else { b"\r\n0\r\n\r\n" };
-    let sent = stream.write_all(&[bytes.as_bytes(), &body, end].concat());
-    if sent.is_ok() { Next::Keep } else { Next::Close }
 }
 
 /// Starts and kills, or now and then drains; returns how many kills there were. Nothing runs when it returns.
@@ -152,7 +112,7 @@ fn kill_again_and_again(
         }
         let gateway = settings.start();
         traffic.hot.fetch_add(1, Ordering::SeqCst);
-        traffic.point_to(Some(gateway.address()));
+        traffic.point(0, Some(gateway.address()));
         thread::sleep(Duration::from_millis(20 + chance.below(280)));
         if chance.one_in(2) {
             // Right when the upstream has got something.
@@ -168,27 +128,7 @@ fn kill_again_and_again(
             gateway.kill();
             kills += 1;
         }
-        traffic.point_to(None);
+        traffic.point(0, None);
     }
     kills
-}
-
-/// What every key shows when nothing is killed any more.
-fn ask_for_every_key(settings: &Settings, traffic: &Traffic, events: &[Event]) -> Vec<Event> {
-    let gateway = settings.start();
-    traffic.point_to(Some(gateway.address()));
-    let keys: BTreeSet<Arc<str>> = events.iter().map(|event| Arc::clone(&event.key)).collect();
-    let keys: Vec<_> = keys.into_iter().collect();
-    thread::scope(|scope| {
-        let parts: Vec<_> = keys
-            .chunks(keys.len().div_ceil(CLIENTS).max(1))
-            .map(|part| {
-                scope.spawn(move || {
-                    let mut connection = None;
-                    part.iter().map(|key| traffic.send(key, &mut connection)).collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        parts.into_iter().flat_map(|part| part.join().unwrap()).collect()
-    })
 }

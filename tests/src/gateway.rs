@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 
-use crate::{STUCK, binary};
+use crate::{Request, STUCK, binary};
 
 /// A running gateway; dropping it kills it.
 #[derive(Debug)]
@@ -109,6 +109,13 @@ impl Gateway {
     #[must_use]
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin.wait(Duration::from_secs(2))
+    }
+
+    /// Whether it says that it is ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let asked = self.admin().map(|admin| Request::new("GET", "/readyz").send(admin));
+        asked.is_some_and(|answer| answer.is_ok_and(|answer| answer.status == 200))
     }
 
     /// Whether it has told its address by now, or does so within `limit`.

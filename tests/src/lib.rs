@@ -7,7 +7,10 @@ mod binary;
 mod chance;
 mod client;
 mod gateway;
+mod relay;
+mod servers;
 mod settings;
+mod shared;
 mod upstream;
 mod wire;
 
@@ -17,7 +20,10 @@ pub use binary::binary;
 pub use chance::Chance;
 pub use client::{Answer, Connection, Request};
 pub use gateway::{Ended, Gateway};
+pub use relay::Relay;
+pub use servers::{Postgres, Redis, RedisCluster, Reply};
 pub use settings::Settings;
+pub use shared::{Place, Server, Shared};
 pub use upstream::{Arrival, Next, Upstream, respond};
 pub use wire::{Fields, read_fields};
 

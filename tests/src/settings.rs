@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ pub struct Settings {
     folder: Arc<TempDir>,
     listen: String,
     store: Option<String>,
+    tables: String,
     upstream: String,
 }
 
@@ -39,6 +41,7 @@ impl Settings {
             folder: Arc::new(tempfile::tempdir().expect("a temporary folder can be made")),
             listen: "127.0.0.1:0".into(),
             store: None,
+            tables: String::new(),
             upstream: upstream.into(),
         }
     }
@@ -83,6 +86,13 @@ impl Settings {
     #[must_use]
     pub fn store(mut self, store: &str) -> Self {
         self.store = Some(store.into());
+        self
+    }
+
+    /// With these tables behind all other lines in its file of settings.
+    #[must_use]
+    pub fn table(mut self, lines: &str) -> Self {
+        self.tables.push_str(lines);
         self
     }
 
@@ -131,8 +141,7 @@ impl Settings {
 
     fn spawn(&self) -> Gateway {
         let own = format!("file:{}", self.store_folder().display());
-        let file = self.folder.path().join("hapax.toml");
-        fs::write(&file, &self.config).expect("the file of settings can be written");
+        let file = self.file();
         let mut command = if self.disk_may_fill {
             // A signal would end it where a full disk only says no.
             let mut shell = Command::new("sh");
@@ -146,5 +155,17 @@ impl Settings {
         command.arg("--config").arg(&file).args(&self.flags);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Gateway::spawn(command, Some(Arc::clone(&self.folder)))
+    }
+
+    /// The file of settings, whole at every moment: another gateway may be reading it.
+    fn file(&self) -> PathBuf {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let file = self.folder.path().join("hapax.toml");
+        let number = COUNT.fetch_add(1, Ordering::SeqCst);
+        let written = self.folder.path().join(format!("hapax-{number}.toml"));
+        fs::write(&written, format!("{}{}", self.config, self.tables))
+            .and_then(|()| fs::rename(&written, &file))
+            .expect("the file of settings can be written");
+        file
     }
 }

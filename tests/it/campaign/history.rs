@@ -1,6 +1,8 @@
 //! What clients saw, and whether it could have happened with each request taking effect once.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use hapax_tests::Answer;
@@ -55,25 +57,51 @@ pub(crate) struct Verdict {
     /// Answers of first runs.
     pub(crate) executed: usize,
     pub(crate) keys: usize,
+    /// Answers that were seen, and of which a retry was told that it runs or that nobody knows.
+    pub(crate) lost: usize,
     pub(crate) replayed: usize,
     pub(crate) requests: usize,
+    /// Keys with more than one effect.
+    pub(crate) twice: usize,
     /// What must not have happened, in words; empty if all is well.
     pub(crate) wrong: Vec<String>,
 }
 
+impl Event {
+    fn overlaps(&self, span: &RangeInclusive<u64>) -> bool {
+        self.start <= *span.end() && self.end >= *span.start()
+    }
+}
+
 impl Verdict {
     pub(crate) fn add(&mut self, other: Self) {
-        let Self { answered, cut, doubts, effects, executed, keys, replayed, requests, wrong } =
-            other;
+        let Self { answered, cut, doubts, effects, executed, keys, .. } = other;
+        let Self { lost, replayed, requests, twice, wrong, .. } = other;
         self.answered += answered;
         self.cut += cut;
         self.doubts += doubts;
         self.effects += effects;
         self.executed += executed;
         self.keys += keys;
+        self.lost += lost;
         self.replayed += replayed;
         self.requests += requests;
+        self.twice += twice;
         self.wrong.extend(wrong);
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { answered, cut, doubts, effects, executed, keys, .. } = self;
+        let Self { lost, replayed, requests, twice, wrong, .. } = self;
+        let wrong = wrong.len();
+        write!(
+            f,
+            "{requests} requests with {keys} keys, {cut} without a complete answer; {effects} effects, \
+             {answered} keys answered, {executed} first answers and {replayed} replays seen, {doubts} \
+             keys in doubt; {twice} double executions, {lost} lost answers, {wrong} wrong"
+        )
     }
 }
 
@@ -102,11 +130,14 @@ impl Seen {
 }
 
 /// Judges: `arrivals` counts the upstream's effects per key, `last` is what each key showed at the
-/// very end, with nothing killed any more.
+/// very end, with nothing killed any more. While the store was away, in these spans of the order of
+/// events, an answer may have been given before it was kept (ruling 12): retries may then hear that it
+/// runs or is in doubt, until the end, when it has to be there.
 pub(crate) fn judge(
     events: &[Event],
     arrivals: &BTreeMap<String, usize>,
     last: &[Event],
+    outages: &[RangeInclusive<u64>],
 ) -> Verdict {
     let mut verdict =
         Verdict { effects: arrivals.values().sum(), requests: events.len(), ..Verdict::default() };
@@ -114,9 +145,11 @@ pub(crate) fn judge(
     for event in events.iter().chain(last) {
         by_key.entry(&event.key).or_default().push(event);
     }
+    let end = last.iter().map(|event| event.start).min().unwrap_or(u64::MAX);
     verdict.keys = by_key.len();
     for (key, count) in arrivals {
         if *count > 1 {
+            verdict.twice += 1;
             verdict.wrong.push(format!("{key} was executed {count} times"));
         }
         if !by_key.contains_key(key.as_str()) {
@@ -125,7 +158,12 @@ pub(crate) fn judge(
     }
     for (key, events) in &by_key {
         let runs = arrivals.get(*key).copied().unwrap_or(0);
-        judge_key(key, events, runs, &mut verdict);
+        let known = judge_answers(key, events, runs, &mut verdict);
+        let Some(known) = known else { continue };
+        verdict.answered += 1;
+        let is_kept = !outages.iter().any(|outage| known.overlaps(outage));
+        let kept_from = if is_kept { known.end } else { end.max(known.end) };
+        judge_loss(key, events, kept_from, &mut verdict);
     }
     for event in last {
         match &event.seen {
@@ -137,8 +175,14 @@ pub(crate) fn judge(
     verdict
 }
 
-fn judge_key(key: &str, events: &[&Event], runs: usize, verdict: &mut Verdict) {
-    let mut first: Option<(&Event, &Content)> = None;
+/// Judges what was answered; the answer that was there first.
+fn judge_answers<'a>(
+    key: &str,
+    events: &[&'a Event],
+    runs: usize,
+    verdict: &mut Verdict,
+) -> Option<&'a Event> {
+    let mut first: Option<(&'a Event, &Content)> = None;
     let mut executed = 0;
     for event in events {
         match &event.seen {
@@ -165,12 +209,15 @@ fn judge_key(key: &str, events: &[&Event], runs: usize, verdict: &mut Verdict) {
     if executed > 1 {
         verdict.wrong.push(format!("{key} had {executed} first answers"));
     }
-    let Some((known, _)) = first else { return };
-    verdict.answered += 1;
-    for event in events.iter().filter(|event| event.start > known.end) {
-        if matches!(event.seen, Seen::Busy | Seen::Doubt) {
-            verdict.wrong.push(format!("{key} lost its answer: then {:?}", event.seen));
-        }
+    first.map(|(event, _)| event)
+}
+
+/// Judges what was told later than the answer was kept.
+fn judge_loss(key: &str, events: &[&Event], kept_from: u64, verdict: &mut Verdict) {
+    let mut lost = events.iter().filter(|event| event.start >= kept_from);
+    if let Some(event) = lost.find(|event| matches!(event.seen, Seen::Busy | Seen::Doubt)) {
+        verdict.lost += 1;
+        verdict.wrong.push(format!("{key} lost its answer: then {:?}", event.seen));
     }
 }
 
@@ -189,7 +236,7 @@ mod tests {
 
     fn judged(events: &[Event], runs: usize, last: Seen) -> Vec<String> {
         let arrivals = BTreeMap::from([("a".to_owned(), runs)]);
-        judge(events, &arrivals, &[event("a", 90, last)]).wrong
+        judge(events, &arrivals, &[event("a", 90, last)], &[]).wrong
     }
 
     #[test]
@@ -203,7 +250,7 @@ mod tests {
         ];
         let arrivals = BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 1)]);
         let last = [event("a", 90, answer("one", true)), event("b", 92, Seen::Doubt)];
-        let verdict = judge(&events, &arrivals, &last);
+        let verdict = judge(&events, &arrivals, &last, &[]);
         let expected = Verdict {
             answered: 1,
             cut: 3,
@@ -211,8 +258,10 @@ mod tests {
             effects: 2,
             executed: 1,
             keys: 2,
+            lost: 0,
             replayed: 1,
             requests: 5,
+            twice: 0,
             wrong: Vec::new(),
         };
         assert_eq!(verdict, expected);
@@ -231,6 +280,19 @@ mod tests {
         assert_eq!(judged(&seen, 1, Seen::Doubt), ["a lost its answer: then Doubt"]);
         assert_eq!(judged(&seen, 1, answer("other", true)), ["a has two answers"]);
         assert_eq!(judged(&seen, 0, answer("one", true)).len(), 2, "answered, never executed");
+    }
+
+    #[test]
+    fn an_answer_given_during_an_outage_has_to_be_there_at_the_end() {
+        let seen = [event("a", 4, answer("one", false)), event("a", 10, Seen::Busy)];
+        let arrivals = BTreeMap::from([("a".to_owned(), 1)]);
+        let judged = |last: Seen, outage: RangeInclusive<u64>| {
+            let verdict = judge(&seen, &arrivals, &[event("a", 90, last)], &[outage]);
+            (verdict.lost, verdict.wrong.len())
+        };
+        assert_eq!(judged(answer("one", true), 2..=6), (0, 0));
+        assert_eq!(judged(answer("one", true), 6..=8), (1, 1), "it was kept before");
+        assert_eq!(judged(Seen::Doubt, 2..=6), (1, 1));
     }
 
     #[test]

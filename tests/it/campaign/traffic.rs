@@ -1,10 +1,12 @@
 //! Impatient clients: each operation is retried under its key until its outcome is definite.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hapax_tests::{Chance, Connection, Request};
 
@@ -13,44 +15,80 @@ use super::history::{Event, Seen};
 /// Tries of one operation; far more than the restarts that one can meet.
 const TRIES_MAX: usize = 60;
 
+/// How many ask at once at the end.
+const LAST_CLIENTS: usize = 10;
+
 /// What all clients share.
 #[derive(Debug)]
 pub(crate) struct Traffic {
-    /// Where the gateway is now; port 0 while there is none.
-    address: Mutex<SocketAddr>,
+    /// Where the gateways are now.
+    addresses: Mutex<Vec<Option<SocketAddr>>>,
     /// Orders everything that is seen.
     clock: AtomicU64,
     /// Numbers the keys that all clients use at once.
     pub(crate) hot: AtomicU64,
-    pub(crate) stop: AtomicBool,
+    stop: AtomicBool,
+    /// Whose turn it is among the gateways that live.
+    turn: AtomicUsize,
+}
+
+/// Traffic that flows.
+#[derive(Debug)]
+pub(crate) struct Flow<'a>(&'a AtomicBool);
+
+impl Drop for Flow<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 impl Traffic {
-    pub(crate) fn new() -> Self {
+    /// Between clients and so many gateways.
+    pub(crate) fn new(gateways: usize) -> Self {
         Self {
-            address: Mutex::new((Ipv4Addr::LOCALHOST, 0).into()),
+            addresses: Mutex::new(vec![None; gateways]),
             clock: AtomicU64::new(0),
             hot: AtomicU64::new(0),
             stop: AtomicBool::new(false),
+            turn: AtomicUsize::new(0),
         }
     }
 
-    /// Says where the gateway is, or that there is none.
-    pub(crate) fn point_to(&self, address: Option<SocketAddr>) {
-        let none = || (Ipv4Addr::LOCALHOST, 0).into();
-        *self.address.lock().unwrap_or_else(PoisonError::into_inner) = address.unwrap_or_else(none);
+    /// Says where a gateway is, or that it is not there.
+    pub(crate) fn point(&self, gateway: usize, address: Option<SocketAddr>) {
+        self.addresses()[gateway] = address;
     }
 
-    fn address(&self) -> SocketAddr {
-        *self.address.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Lets clients send until what is returned is dropped, as it is when a test fails.
+    pub(crate) fn flow(&self) -> Flow<'_> {
+        Flow(&self.stop)
     }
 
-    /// Sends one request under `key`, on `connection` if it is still good.
+    /// This moment in the order of all events.
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::SeqCst)
+    }
+
+    fn addresses(&self) -> MutexGuard<'_, Vec<Option<SocketAddr>>> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A living gateway, another one each time.
+    fn address(&self) -> Option<SocketAddr> {
+        let living: Vec<_> = self.addresses().iter().flatten().copied().collect();
+        let turn = self.turn.fetch_add(1, Ordering::SeqCst);
+        living.get(turn % living.len().max(1)).copied()
+    }
+
+    fn has_several(&self) -> bool {
+        self.addresses().len() > 1
+    }
+
+    /// Sends one request under `key`, on `connection` if it is still good, else to any gateway.
     pub(crate) fn send(&self, key: &Arc<str>, connection: &mut Option<Connection>) -> Event {
         let request = Request::payment(key).body(format!("pay {key}").as_bytes());
-        let start = self.clock.fetch_add(1, Ordering::SeqCst);
-        let address = self.address();
-        let seen = match connection.take().map_or_else(|| Connection::open(address), Ok) {
+        let start = self.now();
+        let seen = match connection.take().map_or_else(|| self.connect(), Ok) {
             Ok(mut open) => {
                 let answer = open.call(&request);
                 if answer.is_ok() {
@@ -60,7 +98,11 @@ impl Traffic {
             }
             Err(_) => Seen::Nothing,
         };
-        Event { end: self.clock.fetch_add(1, Ordering::SeqCst), key: Arc::clone(key), seen, start }
+        Event { end: self.now(), key: Arc::clone(key), seen, start }
+    }
+
+    fn connect(&self) -> io::Result<Connection> {
+        Connection::open(self.address().ok_or(io::ErrorKind::NotConnected)?)
     }
 
     /// One client, until it is told to stop.
@@ -97,7 +139,10 @@ impl Traffic {
         events: &mut Vec<Event>,
     ) {
         for _ in 0..TRIES_MAX {
-            if self.address().port() == 0 {
+            if self.has_several() && chance.one_in(3) {
+                *connection = None;
+            }
+            if self.address().is_none() {
                 // Nobody is there to send to; that is no event.
                 thread::sleep(Duration::from_millis(5));
                 if self.stop.load(Ordering::SeqCst) {
@@ -106,15 +151,53 @@ impl Traffic {
                 continue;
             }
             let event = self.send(key, connection);
-            let definite = match &event.seen {
-                Seen::Answer { .. } | Seen::Doubt | Seen::Strange(_) => true,
-                Seen::Busy | Seen::NotRun | Seen::Nothing => false,
+            let pause = match &event.seen {
+                Seen::Answer { .. } | Seen::Doubt | Seen::Strange(_) => None,
+                Seen::Busy | Seen::Nothing => Some(1 + chance.below(15)),
+                // Whoever is told to come later leaves the machine to the store's recovery.
+                Seen::NotRun => Some(20 + chance.below(150)),
             };
             events.push(event);
-            if definite {
-                return;
+            let Some(pause) = pause else { return };
+            thread::sleep(Duration::from_millis(pause));
+        }
+    }
+
+    /// What every key of these events shows when nothing is killed any more. A key whose settlement
+    /// may still be tried again is asked again, for as long as `patience` lasts.
+    pub(crate) fn ask_for_every_key(&self, events: &[Event], patience: Duration) -> Vec<Event> {
+        let mut keys: BTreeMap<&Arc<str>, bool> = BTreeMap::new();
+        for event in events {
+            *keys.entry(&event.key).or_default() |= matches!(event.seen, Seen::Answer { .. });
+        }
+        let keys: Vec<_> = keys.into_iter().collect();
+        let deadline = Instant::now() + patience;
+        thread::scope(|scope| {
+            let parts: Vec<_> = keys
+                .chunks(keys.len().div_ceil(LAST_CLIENTS).max(1))
+                .map(|part| {
+                    let ask = move |(key, answered): &(&Arc<str>, bool)| {
+                        self.ask_at_last(key, *answered, deadline)
+                    };
+                    scope.spawn(move || part.iter().map(ask).collect::<Vec<_>>())
+                })
+                .collect();
+            parts.into_iter().flat_map(|part| part.join().unwrap()).collect()
+        })
+    }
+
+    fn ask_at_last(&self, key: &Arc<str>, answered: bool, deadline: Instant) -> Event {
+        loop {
+            let event = self.send(key, &mut None);
+            let is_final = match &event.seen {
+                Seen::Answer { .. } | Seen::Strange(_) => true,
+                Seen::Doubt => !answered,
+                Seen::Busy | Seen::NotRun | Seen::Nothing => false,
+            };
+            if is_final || Instant::now() > deadline {
+                return event;
             }
-            thread::sleep(Duration::from_millis(1 + chance.below(15)));
+            thread::sleep(Duration::from_millis(100));
         }
     }
 }

@@ -1,0 +1,18 @@
+//! Many gateways on one store act as one, whatever becomes of them or of the store.
+
+/// The same tests on each kind of shared store.
+macro_rules! on_each_store {
+    ($($test:ident),+ $(,)?) => {
+        mod postgres {
+            $(#[test] fn $test() { super::$test(hapax_tests::Shared::Postgres) })+
+        }
+    };
+}
+
+mod campaign;
+mod failover;
+mod once;
+mod opening;
+mod outage;
+mod store_killed;
+mod woken;

@@ -1,0 +1,120 @@
+//! A store that is away for a while: nothing runs unprotected, nothing is forgotten, and nobody has to
+//! start a gateway again.
+
+use std::sync::{Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use hapax_tests::{
+    Answer, Connection, Gateway, Request, Server, Settings, Shared, Upstream, eventually, respond,
+};
+
+on_each_store!(
+    a_store_that_is_paused_closes_the_door_in_time_and_heals,
+    a_store_that_is_restarted_closes_the_door_and_heals,
+    an_answer_during_an_outage_reaches_its_caller_and_is_kept_afterwards,
+);
+
+/// Longer than what an operation may take, shorter than patience.
+const ANSWER_MAX: Duration = Duration::from_secs(4);
+
+fn two_gateways(settings: &Settings) -> [Gateway; 2] {
+    [settings.start(), settings.start()]
+}
+
+fn with_short_timeout(server: &Server, upstream: &Upstream) -> Settings {
+    server.place().settings(&upstream.url()).config("store_timeout = \"1s\"")
+}
+
+/// SEC-06, OBS-04, ruling 11: claims that nobody answers are refused in time, and released once the
+/// store hears them after all.
+fn a_store_that_is_paused_closes_the_door_in_time_and_heals(kind: Shared) {
+    let upstream = Upstream::creating();
+    let server = Server::start(kind);
+    let gateways = two_gateways(&with_short_timeout(&server, &upstream));
+    let before = Request::payment("before").answer(gateways[0].address());
+    server.pause();
+    is_closed(&gateways, &upstream);
+    server.resume();
+    is_open(&gateways, &upstream, &before);
+}
+
+fn a_store_that_is_restarted_closes_the_door_and_heals(kind: Shared) {
+    let upstream = Upstream::creating();
+    let mut server = Server::start(kind);
+    let gateways = two_gateways(&with_short_timeout(&server, &upstream));
+    let before = Request::payment("before").answer(gateways[0].address());
+    server.stop();
+    is_closed(&gateways, &upstream);
+    server.start_again();
+    is_open(&gateways, &upstream, &before);
+}
+
+/// Nothing runs that has a key; what has none passes; and the gateways say how it is.
+fn is_closed(gateways: &[Gateway; 2], upstream: &Upstream) {
+    for (number, gateway) in gateways.iter().enumerate() {
+        let key = format!("refused-{number}");
+        let asked = Instant::now();
+        let refused = Request::payment(&key).answer(gateway.address());
+        assert!(asked.elapsed() < ANSWER_MAX, "took {:?}", asked.elapsed());
+        assert_eq!(refused.status, 503, "{}", refused.text());
+        assert_eq!(refused.problem().as_deref(), Some("store-unavailable"));
+        let retry_after = refused.fields.first("retry-after").map(str::parse::<u32>);
+        assert!(matches!(retry_after, Some(Ok(1..))), "{retry_after:?}");
+        assert_eq!(upstream.arrivals(&key), 0, "nothing ran");
+        eventually("it is not ready", || !gateway.is_ready());
+        let admin = gateway.admin().expect("the admin listener is told");
+        assert_eq!(Request::new("GET", "/livez").answer(admin).status, 200);
+        let plain = Request::payment("").without("Idempotency-Key").answer(gateway.address());
+        assert_eq!(plain.status, 201, "what needs no key passes");
+    }
+}
+
+/// What was answered is there on both, and what was refused runs, once.
+fn is_open(gateways: &[Gateway; 2], upstream: &Upstream, before: &Answer) {
+    for (number, gateway) in gateways.iter().enumerate() {
+        eventually("it is ready", || gateway.is_ready());
+        let replay = Request::payment("before").answer(gateway.address());
+        assert_eq!((replay.replayed(), &replay.body), (true, &before.body));
+        let retry = Request::payment(&format!("refused-{number}"));
+        eventually("what was refused runs", || retry.answer(gateway.address()).status == 201);
+        let other = retry.answer(gateways[1 - number].address());
+        assert_eq!((other.status, other.replayed()), (201, true));
+        assert_eq!(upstream.arrivals(&format!("refused-{number}")), 1);
+    }
+    assert_eq!(upstream.arrivals("before"), 1);
+}
+
+/// DBT-08, ruling 12: the store goes while the upstream works. The caller gets the answer; retries
+/// hear that it runs, or that nobody knows; when the store is back, all get the answer.
+fn an_answer_during_an_outage_reaches_its_caller_and_is_kept_afterwards(kind: Shared) {
+    static IS_AWAY: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+    let upstream = Upstream::start(|_, stream| {
+        drop(IS_AWAY.1.wait_while(IS_AWAY.0.lock().unwrap(), |away| !*away).unwrap());
+        respond(stream, 201, &[], b"worked meanwhile")
+    });
+    let mut server = Server::start(kind);
+    let settings = with_short_timeout(&server, &upstream);
+    let gateways = two_gateways(&settings.config("[defaults]\nlease = \"1s\""));
+    let mut client = Connection::open(gateways[0].address()).unwrap();
+    client.write(&Request::payment("meanwhile").bytes()).unwrap();
+    upstream.await_arrivals("meanwhile", 1);
+    server.kill();
+    *IS_AWAY.0.lock().unwrap() = true;
+    IS_AWAY.1.notify_all();
+    let answer = client.read_answer("POST").unwrap();
+    assert_eq!((answer.status, answer.text().as_str()), (201, "worked meanwhile"));
+    for gateway in &gateways {
+        let retry = Request::payment("meanwhile").answer(gateway.address());
+        assert_eq!(retry.status, 503, "{}", retry.text());
+    }
+    server.start_again();
+    for gateway in gateways.iter().rev() {
+        eventually("the answer is kept", || {
+            let retry = Request::payment("meanwhile").answer(gateway.address());
+            assert!([201, 409, 503].contains(&retry.status), "{}", retry.text());
+            (retry.status, retry.replayed(), retry.text().as_str())
+                == (201, true, "worked meanwhile")
+        });
+    }
+    assert_eq!(upstream.arrivals("meanwhile"), 1);
+}
