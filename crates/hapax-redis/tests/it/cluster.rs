@@ -5,7 +5,7 @@ use std::time::Duration;
 use hapax::{Claimed, LeaseError, Settler, Store as _, StoreError};
 
 use crate::scene::{claim, complete, grant, release, settle, standalone};
-use crate::server::{Server, tell};
+use crate::server::{Server, try_tell};
 use crate::support::Place;
 
 const SETTINGS: [&str; 2] = ["cluster-enabled yes", "cluster-node-timeout 2000"];
@@ -120,14 +120,7 @@ async fn a_step_finds_the_new_master() {
     cluster.tell(1, &format!("CLUSTER REPLICATE {}", cluster.ids[0])).await;
     let store = place.open(options).await;
     let lease = grant(&store, &claim(1, 1)).await;
-    cluster.tell(1, "CLUSTER FAILOVER").await;
-    for _ in 0..2_000 {
-        let role: redis::Value = cluster.servers[1].tell("ROLE").await;
-        if format!("{role:?}").contains("master") {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    promote(&cluster.servers[1], "FAILOVER").await;
     // The old master says where the slot is, or that it may not write.
     settle(&store, &lease, &release()).await;
     let second = grant(&store, &claim(1, 2)).await;
@@ -141,15 +134,7 @@ async fn a_step_finds_the_new_master() {
     let lost = alone.renew(&second, Duration::from_secs(30), None).await;
     let Err(LeaseError::Store(error)) = lost else { panic!("{lost:?}") };
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
-    let address = cluster.servers[0].address();
-    for _ in 0..2_000 {
-        let role: redis::Value = tell(&address, "ROLE").await;
-        if format!("{role:?}").contains("master") {
-            break;
-        }
-        let _: redis::RedisResult<()> = takeover(&address).await;
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    promote(&cluster.servers[0], "FAILOVER TAKEOVER").await;
     // Who was asked a moment ago is not asked again at once.
     tokio::time::sleep(Duration::from_millis(150)).await;
     alone.settle(&second, &complete(), Settler::Owner).await.expect("a settlement");
@@ -157,10 +142,21 @@ async fn a_step_finds_the_new_master() {
     assert!(matches!(held, Claimed::Held(_)), "{held:?}");
 }
 
-async fn takeover(address: &str) -> redis::RedisResult<()> {
-    let client = redis::Client::open(address)?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
-    redis::cmd("CLUSTER").arg("FAILOVER").arg("TAKEOVER").query_async(&mut connection).await
+/// Tells a replica to take over until it has.
+async fn promote(replica: &Server, how: &str) {
+    for turn in 0..2_000 {
+        let role: Vec<redis::Value> = replica.tell("ROLE").await;
+        if role.first() == Some(&redis::Value::BulkString(b"master".into())) {
+            return;
+        }
+        // It may refuse while it does not know enough, and gives up after five seconds.
+        if turn % 600 == 0 {
+            let _refused: redis::RedisResult<String> =
+                try_tell(&replica.address(), &format!("CLUSTER {how}")).await;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the replica does not take over");
 }
 
 /// Another cluster is where this one was. Not one claim gets through.

@@ -56,7 +56,7 @@ impl Server {
         command.arg("--dir").arg(self.folder.path());
         for setting in &self.settings {
             let (name, value) = setting.split_once(' ').expect("a name and a value");
-            command.args([&format!("--{name}"), value]);
+            command.arg(format!("--{name}")).args(value.split(' '));
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = self.child.insert(command.spawn().expect("the server's program"));
@@ -104,9 +104,16 @@ impl Drop for Server {
 
 /// Tells the server at an address something, words with blanks between.
 pub(crate) async fn tell<T: FromRedisValue>(address: &str, words: &str) -> T {
-    let client = redis::Client::open(address).expect("an address");
-    let connection = client.get_multiplexed_async_connection().await.expect("the server");
-    ask(connection, words).await.expect("the server knows that")
+    try_tell(address, words).await.expect("the server knows that")
+}
+
+/// The same where the server may refuse.
+pub(crate) async fn try_tell<T: FromRedisValue>(
+    address: &str,
+    words: &str,
+) -> redis::RedisResult<T> {
+    let client = redis::Client::open(address)?;
+    ask(client.get_multiplexed_async_connection().await?, words).await
 }
 
 async fn connect(port: u16) -> redis::RedisResult<MultiplexedConnection> {

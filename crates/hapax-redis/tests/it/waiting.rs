@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hapax::{Claimed, Effect, Store as _};
-use hapax_redis::{RedisOptions, RedisStore};
+use hapax_redis::{OpenError, RedisOptions, RedisStore};
 
 use crate::scene::{claim, complete, effect, grant, settle, settle_effect, standalone};
 use crate::server::Server;
@@ -42,4 +42,23 @@ async fn a_step_that_too_few_replicas_have_is_unknown() {
     tokio::time::timeout(Duration::from_secs(20), healed).await.expect("the replica is back");
     // The repeated claim was granted, as it was the first time.
     assert!(matches!(store.claim(&claim(3, 1)).await.unwrap(), Claimed::Granted(_)));
+}
+
+/// A server that has WAITAOF is waited for; an older one is refused, and says so.
+#[tokio::test]
+async fn a_step_waits_for_the_disk_where_the_server_can() {
+    let Some(_) = standalone() else { return };
+    let server = Server::start(&["appendonly yes", "appendfsync everysec"]).await;
+    let place = Place::take(&server.address());
+    let options = RedisOptions { wait_fsync: true, ..place.options() };
+    let commands: Vec<redis::Value> = server.tell("COMMAND INFO WAITAOF").await;
+    let opened = RedisStore::connect(&server.address(), options).await;
+    if commands == [redis::Value::Nil] {
+        assert!(matches!(opened, Err(OpenError::NoFsync { .. })), "{opened:?}");
+        return;
+    }
+    let store = opened.expect("a store");
+    assert!(store.guarantees().durable, "{}", store.guarantees().summary);
+    let lease = grant(&store, &claim(1, 1)).await;
+    settle(&store, &lease, &complete()).await;
 }
