@@ -61,7 +61,8 @@ impl Place {
         })
     }
 
-    fn run(&self, statement: &str) {
+    /// Runs statements as they are.
+    pub(crate) fn run(&self, statement: &str) {
         self.run_at(&self.url(), statement);
     }
 

@@ -141,7 +141,10 @@ impl Shared {
         location: Option<&bytes::Bytes>,
     ) -> Response<ResponseBody<R>> {
         let mut more = Map::new();
-        more.insert("original-status".to_owned(), status.into());
+        // Unknown where an application told `hapax.commit` nothing of its answer.
+        if status != 0 {
+            more.insert("original-status".to_owned(), status.into());
+        }
         let base = &self.rules.problem_base;
         let mut response = reply::render(base, Problem::ResultNotRetained, None, None, more);
         let location =

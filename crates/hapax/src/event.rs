@@ -88,7 +88,7 @@ pub enum Answer {
     KeyReused,
     /// It had no key on a route that requires one.
     MissingKey,
-    /// Its operation was done, but the answer was too large to keep.
+    /// Its operation was done, but the answer was too large to keep, or nobody heard it.
     NotRetained,
     /// It ran, or could not be sent, and the key is free again.
     Released,

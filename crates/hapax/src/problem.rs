@@ -22,7 +22,7 @@ pub enum Problem {
     OutcomeUnknown,
     /// Too many keyed operations at once.
     Overloaded,
-    /// The operation is done; its answer was too large to keep.
+    /// The operation is done; its answer was too large to keep, or nobody heard it.
     ResultNotRetained,
     /// The store holds as many records as it may.
     StoreFull,
@@ -105,7 +105,7 @@ impl Problem {
             Self::MissingKey => "An idempotency key is required",
             Self::OutcomeUnknown => "The outcome of the request is unknown",
             Self::Overloaded => "Too many requests are being processed",
-            Self::ResultNotRetained => "The result was too large to keep",
+            Self::ResultNotRetained => "The request took effect, but its result was not kept",
             Self::StoreFull => "The idempotency store is full",
             Self::StoreUnavailable => "The idempotency store is unavailable",
             Self::UpstreamUnreachable => "The service could not be reached",
@@ -154,7 +154,7 @@ impl Problem {
             }
             Self::ResultNotRetained => {
                 "The request took effect once and will not run again, but its answer was too large to \
-                 keep. Look the result up."
+                 keep, or was never heard. Look the result up."
             }
             Self::StoreFull | Self::StoreUnavailable => {
                 "Nothing was executed, because the key could not be recorded. Repeat the same request \
