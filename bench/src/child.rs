@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,6 +14,9 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// How long a server may take to end after it was asked to.
 const END_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long a gateway may take to say whether it is ready.
+const READY_ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 const ANNOUNCEMENT: &str = "listening on ";
 
@@ -111,6 +114,22 @@ impl Server {
         }
     }
 
+    /// Waits until a gateway says on its admin listener that it is ready; it may end instead, also
+    /// after it has begun to listen.
+    pub(crate) fn wait_until_ready(&mut self, admin: SocketAddr, log: &Path) -> io::Result<()> {
+        let start = Instant::now();
+        loop {
+            if is_ready(admin).unwrap_or(false) {
+                return Ok(());
+            }
+            if self.child.try_wait()?.is_some() || start.elapsed() > START_LIMIT {
+                let told = fs::read_to_string(log).unwrap_or_default();
+                return Err(io::Error::other(format!("the gateway is not ready: {told}")));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -142,6 +161,15 @@ impl Drop for Server {
             self.end();
         }
     }
+}
+
+fn is_ready(admin: SocketAddr) -> io::Result<bool> {
+    let mut stream = TcpStream::connect(admin)?;
+    stream.set_read_timeout(Some(READY_ANSWER_LIMIT))?;
+    write!(stream, "GET /readyz HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    Ok(line.contains(" 200 "))
 }
 
 /// An address on loopback that was free a moment ago.

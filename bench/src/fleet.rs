@@ -219,7 +219,8 @@ impl Fleet {
         fs::write(&file, config)?;
         let arguments = [Path::new("serve"), Path::new("--config"), &file];
         let log = self.folder.join(format!("{name}.log"));
-        let server = Server::program(gateway, &arguments, listen, &log)?;
+        let mut server = Server::program(gateway, &arguments, listen, &log)?;
+        server.wait_until_ready(admin, &log)?;
         Ok(Some(Gateway { admin, server }))
     }
 }

@@ -134,7 +134,7 @@ impl Options {
         if self.seconds.is_some() || self.quick {
             return self.measured();
         }
-        Duration::from_secs(2)
+        Duration::from_millis(1_500)
     }
 
     /// How many keys a store holds before further tables.

@@ -63,7 +63,12 @@ impl Postgres {
         let data = folder.join("data");
         let mut initdb = as_user(user, &programs.join("initdb"));
         initdb.args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--username=postgres", "-D"]);
-        told(initdb.arg(&data).current_dir(folder))?;
+        told(initdb.arg(&data)).map_err(|error| {
+            let folder = folder.display();
+            io::Error::other(format!(
+                "{error} (PostgreSQL's own user needs a way to {folder}: choose another by --dir)"
+            ))
+        })?;
         let address = child::free_address()?;
         let mut postgres = as_user(user, &programs.join("postgres"));
         postgres.arg("-D").arg(&data).args(["-p", &address.port().to_string()]);

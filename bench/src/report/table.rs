@@ -17,7 +17,7 @@ pub(super) fn table(block: &Block) -> String {
         titles.push("store us/request");
     }
     let mut text = format!(
-        "\n### {} connections, {} live keys\n\n| {} |\n{}|\n",
+        "\n### {} connections, {} live keys\n\n|{} |\n{}|\n",
         block.connections,
         grouped(block.live_keys),
         titles.join(" | "),
@@ -31,6 +31,7 @@ pub(super) fn table(block: &Block) -> String {
         };
         let rate = |figures: &Figures| Some(figures.requests_per_second);
         let processor = |figures: &Figures| figures.processor_us;
+        let through_proxy = !matches!(candidate, Candidate::Raw(_));
         let mut cells = vec![
             cell(median(&rate), 0),
             cell(ratio(&rate), 2),
@@ -38,7 +39,7 @@ pub(super) fn table(block: &Block) -> String {
             cell(ratio(&processor), 2),
             cell(median(&|figures| millis(figures.p50)), 3),
             cell(median(&|figures| millis(figures.p99)), 3),
-            cell(median(&|figures| Some(figures.upstream_calls)), 2),
+            cell(median(&|figures| through_proxy.then_some(figures.upstream_calls)), 2),
         ];
         if has_store {
             cells.push(cell(median(&|figures| figures.store_us), 1));
@@ -69,8 +70,8 @@ pub(super) fn told(expiry: &Expiry) -> String {
     });
     format!(
         "\n### Expiry of {} keys within {} s, first runs on {}, 64 connections\n\n\
-         Before: {:.0} requests/s, longest answer {:.1} ms. From the first expiry to 30 s after \
-         the last: {:.0} requests/s ({:.2}), slowest second {:.0}, longest answer {:.1} ms. \
+         Before: {:.0} requests/s, longest answer {:.1} ms. From the first expiry \
+         on: {:.0} requests/s ({:.2}), slowest second {:.0}, longest answer {:.1} ms. \
          By then {swept} keys were removed{pace}.\n",
         grouped(expiry.keys),
         expiry.spread.as_secs(),

@@ -16,10 +16,10 @@ use crate::load::{self, Load};
 pub(super) const BEFORE: Duration = Duration::from_secs(8);
 
 /// Traffic after the first record has expired; the store may remove records for longer.
-const AFTER: Duration = Duration::from_secs(40);
+const AFTER: Duration = Duration::from_secs(26);
 
 /// From the first expiry of one store to that of the next.
-pub(super) const WHOLE: Duration = Duration::from_secs(40 + 8 + 4);
+pub(super) const WHOLE: Duration = Duration::from_secs(26 + 8 + 4);
 
 /// How often the number of removed records is looked at.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);

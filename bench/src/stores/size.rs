@@ -13,7 +13,7 @@ use crate::measure::{self, Figures, Setting};
 use crate::options::Options;
 
 /// Loading may get slower by this factor as the store grows, and be done before the first expiry.
-const PACE_RESERVE: f64 = 1.5;
+const PACE_RESERVE: f64 = 1.3;
 
 /// For whatever else has to be done before the first expiry.
 const RESERVE: Duration = Duration::from_secs(5);
