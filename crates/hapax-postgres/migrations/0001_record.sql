@@ -53,6 +53,7 @@ CREATE TABLE hapax.record (
     status            integer,
     rerun_of          integer,
     cause             integer,
+    waited            boolean     NOT NULL DEFAULT false,
     id                bytea       NOT NULL,
     attempt           bytea       NOT NULL,
     fingerprint       bytea       NOT NULL,
@@ -83,6 +84,8 @@ COMMENT ON COLUMN hapax.record.rerun_of IS
     'In progress: the status of the answer that freed the key before.';
 COMMENT ON COLUMN hapax.record.cause IS
     'In doubt, why: 0 cut, 1 drained, 2 lost, 3 panicked, 4 reported, 5 timed out.';
+COMMENT ON COLUMN hapax.record.waited IS
+    'Whether somebody was held since it was claimed, and may be waiting to hear of its end.';
 COMMENT ON COLUMN hapax.record.id IS 'Keyed hash of scope and key; the first 8 bytes are the scope''s.';
 COMMENT ON COLUMN hapax.record.fingerprint IS 'Version of the rules, then SHA-256 of the request.';
 COMMENT ON COLUMN hapax.record.route IS 'The configured route, in UTF-8.';

@@ -153,8 +153,8 @@ BEGIN
             RETURN;
         END IF;
 
-        -- Most claims that are held end here, and have waited for nobody. The clock is read before the
-        -- row, so that a lease that is renewed meanwhile is not taken for lapsed.
+        -- Claims that are held end here. The clock is read before the row, so that a lease that is
+        -- renewed meanwhile is not taken for lapsed.
         seen_at := hapax.clock(clock_offset);
         SELECT r.* INTO stands FROM hapax.record AS r WHERE r.id = claim_id;
         CONTINUE WHEN NOT FOUND;
@@ -163,6 +163,23 @@ BEGIN
         decision := hapax.decide(stands, means, claim_attempt, claim_fingerprint, seen_at);
         IF decision <> 'grant' THEN
             granted := decision = 'again';
+            -- The first who is held says so on the row; whoever settles it then sends a hint. That need
+            -- not be on the disk, and is not worth waiting for: where somebody works on the row, look
+            -- again, and in the end go without.
+            IF decision = 'held' AND NOT stands.waited AND stands.phase IN ('in_doubt', 'in_progress')
+                AND turn < 3
+            THEN
+                PERFORM set_config('synchronous_commit', 'off', true);
+                UPDATE hapax.record AS r SET waited = true
+                FROM (
+                    SELECT FROM hapax.record AS o
+                    WHERE o.id = claim_id AND o.fence = stands.fence AND o.phase = stands.phase
+                        AND NOT o.waited
+                    FOR NO KEY UPDATE SKIP LOCKED
+                ) AS mine
+                WHERE r.id = claim_id;
+                CONTINUE WHEN NOT FOUND;
+            END IF;
             RETURN;
         END IF;
 
@@ -214,7 +231,8 @@ BEGIN
             rerun_of = CASE WHEN means = 'released' THEN r.status END,
             route = claim_route,
             status = NULL,
-            unknown_retention = claim_unknown_retention
+            unknown_retention = claim_unknown_retention,
+            waited = r.waited AND means IN ('in_doubt', 'lapsed')
         WHERE r.id = claim_id
         RETURNING r.* INTO stands;
         IF is_transactional THEN
@@ -281,7 +299,7 @@ $$;
 
 -- machine::settle. `outcome` is 'done', 'stands' (settled like this before: nothing changes), 'busy',
 -- 'expired', 'running', 'settled' or 'superseded'. `what` is the entry for the history; a NULL
--- retention is for ever.
+-- retention is for ever. `awaited` says that somebody may be waiting to hear of it.
 --
 -- What the application committed wins over a release and over doubt: an operator hears 'settled' then.
 -- Otherwise a settlement takes the seat away, and nobody can commit any more; but for doubt, which leaves
@@ -299,7 +317,8 @@ CREATE FUNCTION hapax.settle(
     settled_kept   bytea,
     what           bytea,
     OUT outcome    text,
-    OUT fence      bigint
+    OUT fence      bigint,
+    OUT awaited    boolean
 )
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -309,7 +328,8 @@ DECLARE
     seat   text := 'none';
     stands record;
 BEGIN
-    SELECT r.attempt, r.expires_at, r.fence, r.moment, r.phase, r.reclaim_after, r.unknown_retention
+    SELECT r.attempt, r.expires_at, r.fence, r.moment, r.phase, r.reclaim_after, r.unknown_retention,
+        r.waited
     INTO stands
     FROM hapax.record AS r WHERE r.id = lease_id FOR UPDATE;
     IF NOT FOUND THEN
@@ -317,6 +337,7 @@ BEGIN
         RETURN;
     END IF;
     at := hapax.clock(clock_offset);
+    awaited := stands.waited;
     fence := stands.fence;
     means := hapax.meaning(
         stands.phase, stands.moment, stands.expires_at, stands.unknown_retention, at);

@@ -91,7 +91,7 @@ impl Function {
             Self::Renew => {
                 "f.outcome, f.fence, f.attempts, f.claimed_at, f.lapses_at, f.rerun_of, f.progress"
             }
-            Self::Settle => "f.outcome, f.fence",
+            Self::Settle => "f.outcome, f.fence, f.awaited",
             Self::Stats => "f.seen_at, f.in_doubt, f.in_doubt_since, f.records, f.bytes",
             Self::Sweep => "f.swept",
             Self::Wake => "f.woken",

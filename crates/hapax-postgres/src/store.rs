@@ -88,10 +88,15 @@ impl PgStore {
         self.connections.call(function, values).await
     }
 
-    async fn settle_once(&self, values: Vec<Value>) -> Result<(String, Option<Fence>), StoreError> {
+    async fn settle_once(&self, values: Vec<Value>) -> Result<Settled, StoreError> {
         let row = self.row(Function::Settle, values).await?;
         let mut reader = Reader::new(&row);
-        Ok((reader.read()?, reader.optional_number()?.map(Fence::new)))
+        Ok(Settled {
+            outcome: reader.read()?,
+            fence: reader.optional_number()?.map(Fence::new),
+            // NULL where there was no row.
+            awaited: reader.read::<Option<bool>>()?.unwrap_or(false),
+        })
     }
 
     /// The row of a function that always has one.
@@ -99,6 +104,14 @@ impl PgStore {
         let rows = self.rows(function, values).await?;
         rows.into_iter().next().ok_or_else(|| damaged("a function of the store gave no answer"))
     }
+}
+
+/// What `hapax.settle` answers.
+struct Settled {
+    outcome: String,
+    fence: Option<Fence>,
+    /// Whether somebody may be waiting to hear of it.
+    awaited: bool,
 }
 
 impl Drop for PgStore {
@@ -199,22 +212,24 @@ impl Store for PgStore {
             Value::Bytes(end.kept),
             Value::Bytes(Some(what_bytes(end.what))),
         ];
-        let (mut outcome, mut fence) = self.settle_once(values.clone()).await?;
-        if outcome == "busy" {
+        let mut settled = self.settle_once(values.clone()).await?;
+        if settled.outcome == "busy" {
             // Its application is committing, and nobody else is to wait for that.
             let row = self.row(Function::AwaitSeat, vec![id_bytes(&lease.id)]).await?;
             if Reader::new(&row).read::<bool>()? {
-                (outcome, fence) = self.settle_once(values).await?;
+                settled = self.settle_once(values).await?;
             }
         }
-        match outcome.as_str() {
+        match settled.outcome.as_str() {
             "done" => {
-                self.hints.tell(lease.id);
+                if settled.awaited {
+                    self.hints.tell(lease.id);
+                }
                 Ok(())
             }
             "stands" => Ok(()),
             "busy" => Err(StoreError::none("the application's transaction is still open").into()),
-            _ => Err(lost(&outcome, fence)?.into()),
+            outcome => Err(lost(outcome, settled.fence)?.into()),
         }
     }
 
