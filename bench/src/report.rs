@@ -100,14 +100,14 @@ impl Report {
         if let Some(expiry) = &self.expiry {
             text.push_str(&told(expiry));
         }
-        if let Some(stores) = &self.stores {
-            text.push_str(&stores::markdown(stores));
-        }
         text.push_str("\n### Goals\n\n| goal | target | measured | verdict |\n|---|---|---|---|\n");
         for goal in goals::of(self) {
             let measured = cell(goal.measured, 2);
             let (target, verdict) = (goal.target(), goal.verdict());
             text.push_str(&format!("| {} | {target} | {measured} | {verdict} |\n", goal.what));
+        }
+        if let Some(stores) = &self.stores {
+            text.push_str(&stores::markdown(stores));
         }
         if self.errors() > 0 {
             text.push_str(&format!("\n**{} requests had no proper answer.**\n", self.errors()));

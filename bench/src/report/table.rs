@@ -17,8 +17,9 @@ pub(super) fn table(block: &Block) -> String {
         titles.push("store us/request");
     }
     let mut text = format!(
-        "\n### {} connections, {} live keys\n\n|{} |\n{}|\n",
+        "\n### {} connection{}, {} live keys\n\n|{} |\n{}|\n",
         block.connections,
+        if block.connections == 1 { "" } else { "s" },
         grouped(block.live_keys),
         titles.join(" | "),
         "|---".repeat(titles.len())

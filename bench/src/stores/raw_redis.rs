@@ -11,9 +11,9 @@ use crate::measure::{self, Figures, Setting};
 use crate::request::mix;
 
 /// Connections of the bare client, and how many pairs are under way on each: together as many as
-/// the gateway has requests then.
-const CONNECTIONS: u64 = 2;
-const DEPTH: u64 = 32;
+/// the gateway has requests then, and several batches at once, so that the server never waits.
+const CONNECTIONS: u64 = 8;
+const DEPTH: u64 = 8;
 
 /// A record id as it stands in a key.
 const ID_LEN: usize = 64;
