@@ -9,7 +9,6 @@ pub(crate) mod effect;
 pub(crate) mod history;
 pub(crate) mod traffic;
 
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -111,7 +110,7 @@ fn kill_again_and_again(
             kills += 1;
         }
         let gateway = settings.start();
-        traffic.hot.fetch_add(1, Ordering::SeqCst);
+        traffic.next_hot();
         traffic.point(0, Some(gateway.address()));
         thread::sleep(Duration::from_millis(20 + chance.below(280)));
         if chance.one_in(2) {

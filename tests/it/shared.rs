@@ -6,6 +6,12 @@ macro_rules! on_each_store {
         mod postgres {
             $(#[test] fn $test() { super::$test(hapax_tests::Shared::Postgres) })+
         }
+        mod redis {
+            $(#[test] fn $test() { super::$test(hapax_tests::Shared::Redis) })+
+        }
+        mod redis_cluster {
+            $(#[test] fn $test() { super::$test(hapax_tests::Shared::RedisCluster) })+
+        }
     };
 }
 
@@ -14,5 +20,6 @@ mod failover;
 mod once;
 mod opening;
 mod outage;
+mod slots;
 mod store_killed;
 mod woken;

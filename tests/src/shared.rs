@@ -115,6 +115,15 @@ impl Place {
         &self.url
     }
 
+    /// Where its server listens, or the first of them.
+    ///
+    /// # Panics
+    /// When its address says that in no numbers.
+    #[must_use]
+    pub fn host(&self) -> SocketAddr {
+        *hosts(&self.url).first().expect("the server's address is plain HOST:PORT")
+    }
+
     fn clear(&self) {
         match self.kind {
             Shared::Postgres => {
@@ -140,10 +149,10 @@ impl Drop for Place {
     }
 }
 
-/// The servers of a plain address; none where it holds more than that.
+/// The servers of an address, those that it names by number.
 fn hosts(url: &str) -> Vec<SocketAddr> {
-    let hosts = url.split_once("://").map_or(url, |(_, hosts)| hosts);
-    hosts.split(',').filter_map(|host| host.parse().ok()).collect()
+    let parts = url.split(['/', '@', ',', '?']);
+    parts.filter_map(|host| host.parse().ok()).collect()
 }
 
 fn forget(address: SocketAddr, prefix: &str) {

@@ -59,6 +59,8 @@ pub(crate) struct Verdict {
     pub(crate) keys: usize,
     /// Answers that were seen, and of which a retry was told that it runs or that nobody knows.
     pub(crate) lost: usize,
+    /// Requests that were told that nothing ran.
+    pub(crate) refused: usize,
     pub(crate) replayed: usize,
     pub(crate) requests: usize,
     /// Keys with more than one effect.
@@ -76,7 +78,7 @@ impl Event {
 impl Verdict {
     pub(crate) fn add(&mut self, other: Self) {
         let Self { answered, cut, doubts, effects, executed, keys, .. } = other;
-        let Self { lost, replayed, requests, twice, wrong, .. } = other;
+        let Self { lost, refused, replayed, requests, twice, wrong, .. } = other;
         self.answered += answered;
         self.cut += cut;
         self.doubts += doubts;
@@ -84,6 +86,7 @@ impl Verdict {
         self.executed += executed;
         self.keys += keys;
         self.lost += lost;
+        self.refused += refused;
         self.replayed += replayed;
         self.requests += requests;
         self.twice += twice;
@@ -94,11 +97,11 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { answered, cut, doubts, effects, executed, keys, .. } = self;
-        let Self { lost, replayed, requests, twice, wrong, .. } = self;
+        let Self { lost, refused, replayed, requests, twice, wrong, .. } = self;
         let wrong = wrong.len();
         write!(
             f,
-            "{requests} requests with {keys} keys, {cut} without a complete answer; {effects} effects, \
+            "{requests} requests with {keys} keys, {refused} refused, {cut} without a complete answer; {effects} effects, \
              {answered} keys answered, {executed} first answers and {replayed} replays seen, {doubts} \
              keys in doubt; {twice} double executions, {lost} lost answers, {wrong} wrong"
         )
@@ -200,7 +203,8 @@ fn judge_answers<'a>(
                     _ => first = Some((event, content)),
                 }
             }
-            Seen::Busy | Seen::Doubt | Seen::NotRun => {}
+            Seen::Busy | Seen::Doubt => {}
+            Seen::NotRun => verdict.refused += 1,
             Seen::Nothing => verdict.cut += 1,
             Seen::Strange(what) => verdict.wrong.push(format!("{key} got {what}")),
         }
@@ -259,6 +263,7 @@ mod tests {
             executed: 1,
             keys: 2,
             lost: 0,
+            refused: 0,
             replayed: 1,
             requests: 5,
             twice: 0,

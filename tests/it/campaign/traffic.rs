@@ -26,7 +26,7 @@ pub(crate) struct Traffic {
     /// Orders everything that is seen.
     clock: AtomicU64,
     /// Numbers the keys that all clients use at once.
-    pub(crate) hot: AtomicU64,
+    hot: AtomicU64,
     stop: AtomicBool,
     /// Whose turn it is among the gateways that live.
     turn: AtomicUsize,
@@ -62,6 +62,11 @@ impl Traffic {
     /// Lets clients send until what is returned is dropped, as it is when a test fails.
     pub(crate) fn flow(&self) -> Flow<'_> {
         Flow(&self.stop)
+    }
+
+    /// Lets all clients turn to one new key.
+    pub(crate) fn next_hot(&self) {
+        self.hot.fetch_add(1, Ordering::SeqCst);
     }
 
     /// This moment in the order of all events.

@@ -101,7 +101,7 @@ fn start_again_and_again(
             fates.killed.fetch_add(1, Ordering::SeqCst);
         }
         let gateway = settings.start();
-        traffic.hot.fetch_add(1, Ordering::SeqCst);
+        traffic.next_hot();
         traffic.point(number, Some(gateway.address()));
         thread::sleep(Duration::from_millis(20 + chance.below(600)));
         if chance.one_in(5) {

@@ -1,9 +1,10 @@
 //! Coming to a shared store: its tables, its absence, and whose records it holds.
 
 use std::fs;
+use std::net::SocketAddr;
 
 use hapax_tests::{
-    Ended, Gateway, Place, Postgres, Relay, Request, Server, Shared, Upstream, eventually,
+    Ended, Gateway, Place, Postgres, Redis, Relay, Request, Server, Shared, Upstream, eventually,
 };
 
 on_each_store!(
@@ -19,8 +20,7 @@ fn a_store_that_is_not_there_at_the_start_ends_with_69(kind: Shared) {
     let place = server.place();
     server.stop();
     let ended = place.settings("http://127.0.0.1:1").config("store_timeout = \"1s\"").fail();
-    let host = place.url().rsplit(['@', '/', ',']).find(|part| part.contains(':')).unwrap();
-    assert_sentence(&ended, 69, &[host]);
+    assert_sentence(&ended, 69, &[&place.host().to_string()]);
 }
 
 /// Ruling 8 at the start: nobody would find their records.
@@ -42,35 +42,34 @@ fn another_secret_on_the_same_store_ends_with_78(kind: Shared) {
 /// Ruling 8 while running: the name of the store leads to another deployment's, and back.
 #[test]
 fn postgres_of_another_deployment_behind_the_same_name_gets_nothing() {
-    let own = Server::start(Shared::Postgres);
-    let Server::Postgres(server) = &own else { unreachable!("it is what was started") };
-    let theirs = Place::take(Shared::Postgres);
-    let foreign = theirs.url().rsplit('@').next().unwrap().split('/').next().unwrap();
-    let foreign = foreign.parse().expect("the shared server is plain HOST:PORT");
+    let (server, theirs) = (Postgres::start(), Place::take(Shared::Postgres));
     let relay = Relay::start(server.address());
     let ours = theirs.seen_at(Postgres::url_at(relay.address()));
-    is_refused_while_foreign(&theirs, &ours, &relay, server.address(), foreign);
+    is_refused_while_foreign(&theirs, &ours, &relay, server.address());
 }
 
-pub(super) fn is_refused_while_foreign(
-    theirs: &Place,
-    ours: &Place,
-    relay: &Relay,
-    home: std::net::SocketAddr,
-    foreign: std::net::SocketAddr,
-) {
+/// The same on Redis.
+#[test]
+fn redis_of_another_deployment_behind_the_same_name_gets_nothing() {
+    let (server, theirs) = (Redis::start(), Place::take(Shared::Redis));
+    let relay = Relay::start(server.address());
+    let ours = theirs.seen_at(Redis::url_at(relay.address()));
+    is_refused_while_foreign(&theirs, &ours, &relay, server.address());
+}
+
+fn is_refused_while_foreign(theirs: &Place, ours: &Place, relay: &Relay, home: SocketAddr) {
     let upstream = Upstream::creating();
     let gateway = ours.settings(&upstream.url()).variable("HAPAX_SECRET", OURS).start();
     let before = Request::payment("before").answer(gateway.address());
     // The other store is first empty, then another deployment's.
     for key in ["into-nothing", "into-theirs"] {
-        relay.lead(Some(foreign));
-        let refused = || Request::payment(key).answer(gateway.address());
-        for answer in [refused(), refused(), refused()] {
+        relay.lead(Some(theirs.host()));
+        let pay = || Request::payment(key).answer(gateway.address());
+        for answer in [pay(), pay(), pay()] {
             assert_eq!(answer.problem().as_deref(), Some("store-unavailable"), "{}", answer.text());
         }
         assert_eq!(upstream.arrivals(key), 0, "nothing ran");
-        if key == "into-nothing" {
+        if key == "into-nothing" || ours.kind() != Shared::Postgres {
             eventually("it is not ready", || !gateway.is_ready());
         }
         let settings = theirs.settings(&upstream.url()).variable("HAPAX_SECRET", THEIRS);
@@ -79,7 +78,7 @@ pub(super) fn is_refused_while_foreign(
         eventually("it is ready", || gateway.is_ready());
         let replay = Request::payment("before").answer(gateway.address());
         assert_eq!((replay.replayed(), &replay.body), (true, &before.body));
-        assert_eq!(refused().status, 201);
+        assert_eq!(pay().status, 201);
     }
     assert_eq!(upstream.arrivals("before"), 1);
 }

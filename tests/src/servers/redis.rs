@@ -39,8 +39,12 @@ impl Redis {
     pub fn replica(&self) -> Self {
         let master = self.port.to_string();
         let replica = Self::run(free_port(), &["--replicaof", "127.0.0.1", &master]);
+        // Something to follow, which leaves no key behind; once it has confirmed that, it can be waited
+        // for.
+        self.tell(&["PUBLISH", "follow", ""]);
         eventually("the replica follows", || {
-            replica.info("replication").contains("link_status:up")
+            let confirmed = format!("port={},state=online,offset={}", replica.port, self.written());
+            self.info("replication").contains(&confirmed)
         });
         replica
     }
@@ -113,6 +117,17 @@ impl Redis {
     #[must_use]
     pub fn info(&self, section: &str) -> String {
         self.ask(&["INFO", section]).text()
+    }
+
+    /// How much of a master's writes it has: its own, or those that it follows.
+    ///
+    /// # Panics
+    /// When it does not say.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        let info = self.info("replication");
+        let line = info.lines().find_map(|line| line.strip_prefix("master_repl_offset:"));
+        line.and_then(|number| number.parse().ok()).expect("it says how much was written")
     }
 
     /// Makes a replica a master.

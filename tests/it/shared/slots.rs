@@ -1,0 +1,59 @@
+//! A cluster's slots move from node to node while gateways use them.
+
+use std::thread;
+use std::time::Duration;
+
+use hapax_tests::{Chance, Place, RedisCluster, Shared, Upstream};
+
+use crate::campaign::effect::effect;
+use crate::campaign::history::judge;
+use crate::campaign::traffic::Traffic;
+
+const CLIENTS: usize = 6;
+
+/// Enough for most moves to meet a request.
+const SLOTS_MAX: usize = 60;
+
+/// A record moves whole or not at all, and who asks the wrong node is sent on: no request is refused
+/// for it, nothing runs twice, and nothing is lost.
+#[test]
+fn slots_that_move_under_traffic_take_their_records_along() {
+    let seed = Chance::seed();
+    let upstream = Upstream::counting(move |arrival, stream| effect(seed, arrival, stream));
+    let cluster = RedisCluster::start();
+    let place = Place::at(Shared::RedisCluster, cluster.url());
+    let settings = place.settings(&upstream.url());
+    let gateways = [settings.start(), settings.start()];
+    let traffic = Traffic::new(gateways.len());
+    for (number, gateway) in gateways.iter().enumerate() {
+        traffic.point(number, Some(gateway.address()));
+    }
+    let (moved, events) = thread::scope(|scope| {
+        let flow = traffic.flow();
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|number| {
+                let (traffic, chance) = (&traffic, Chance::new(seed ^ (number as u64 + 1)));
+                scope.spawn(move || traffic.client(number, chance))
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(1_000));
+        let mut moved = 0;
+        for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+            for slot in cluster.slots_of(from, place.name()).iter().take(SLOTS_MAX / 3) {
+                cluster.move_slot(slot, from, to);
+                traffic.next_hot();
+                moved += 1;
+            }
+        }
+        thread::sleep(Duration::from_millis(300));
+        drop(flow);
+        let events = clients.into_iter().flat_map(|client| client.join().unwrap());
+        (moved, events.collect::<Vec<_>>())
+    });
+    let last = traffic.ask_for_every_key(&events, Duration::ZERO);
+    let verdict = judge(&events, &upstream.counts(), &last, &[]);
+    println!("{moved} slots moved, HAPAX_SEED={seed}: {verdict}");
+    assert!(verdict.wrong.is_empty(), "HAPAX_SEED={seed}: {:#?}", verdict.wrong);
+    assert_eq!(verdict.refused, 0, "no request was refused");
+    assert!(moved > SLOTS_MAX / 2 && verdict.answered > 20 && verdict.replayed > 0);
+}
