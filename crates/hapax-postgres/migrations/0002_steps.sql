@@ -9,6 +9,10 @@
 -- an application commits have a second row, their seat: `0003_commit.sql` says in which order the two
 -- are locked, and has the functions that do it.
 --
+-- Steps that find one row by its id have one plan for all ids: left to itself the server plans each
+-- call anew, for the sake of the partition, which costs more than the step. Sweeping is planned anew,
+-- since the best plan depends on how much has expired, and is not compiled, which takes longer than it.
+--
 -- `clock_offset` is added to the clock; it is 0 but in tests.
 
 CREATE FUNCTION hapax.clock(clock_offset bigint) RETURNS bigint
@@ -121,6 +125,7 @@ CREATE FUNCTION hapax.claim(
     OUT stands              hapax.record
 )
 LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     means    text;
@@ -264,6 +269,7 @@ CREATE FUNCTION hapax.renew(
     OUT progress   bytea
 )
 LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     at     bigint;
@@ -321,6 +327,7 @@ CREATE FUNCTION hapax.settle(
     OUT awaited    boolean
 )
 LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     at     bigint;
@@ -384,6 +391,7 @@ $$;
 CREATE FUNCTION hapax.peek(clock_offset bigint, record_id bytea)
 RETURNS TABLE (seen_at bigint, stands hapax.record)
 LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
     seen_at := hapax.clock(clock_offset);
@@ -434,6 +442,8 @@ $$;
 -- began is looked at again before it is locked, and stays.
 CREATE FUNCTION hapax.sweep(clock_offset bigint, rows_max bigint, OUT swept bigint)
 LANGUAGE plpgsql VOLATILE
+SET jit = off
+SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
     at bigint := hapax.clock(clock_offset);
