@@ -33,5 +33,5 @@ mod store;
 
 pub use error::OpenError;
 pub use migrate::{Migrated, migrate};
-pub use options::{ClockOffset, PgOptions};
+pub use options::PgOptions;
 pub use store::PgStore;

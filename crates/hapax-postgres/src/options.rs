@@ -1,9 +1,9 @@
 //! How a store is opened.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
+
+use hapax::ClockOffset;
 
 /// The schema that records are in unless the options say otherwise.
 pub(crate) const SCHEMA: &str = "hapax";
@@ -66,25 +66,5 @@ impl fmt::Debug for PgOptions {
             .field("scope_rules", &self.scope_rules)
             .field("store_timeout", &self.store_timeout)
             .finish_non_exhaustive()
-    }
-}
-
-/// A shift of the server's clock, shared by all that are handed a clone: how tests let hours pass.
-#[derive(Clone, Debug, Default)]
-pub struct ClockOffset(Arc<AtomicI64>);
-
-impl ClockOffset {
-    /// Moves time forward for every store that has a clone of this.
-    pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
-    }
-
-    /// Moves it back, as a server's clock may step when somebody sets it.
-    pub fn step_back(&self, by: Duration) {
-        self.0.fetch_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
-    }
-
-    pub(crate) fn micros(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
     }
 }

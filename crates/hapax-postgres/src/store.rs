@@ -10,9 +10,9 @@ use bytes::Bytes;
 use futures_core::stream::BoxStream;
 use hapax::codec::encode_kept;
 use hapax::{
-    Claim, Claimed, Fence, Guarantees, Lease, LeaseError, LeaseLost, ListQuery, Observed, OnLapse,
-    Page, Purged, RecordId, Retention, SCOPE_BYTES, Secret, Settlement, Settler, State, Stats,
-    Store, StoreError, What,
+    Claim, Claimed, ClockOffset, Fence, Guarantees, Lease, LeaseError, LeaseLost, ListQuery,
+    Observed, OnLapse, Page, Purged, RecordId, Retention, SCOPE_BYTES, Secret, Settlement, Settler,
+    State, Stats, Store, StoreError, What,
 };
 use sqlx::postgres::PgRow;
 
@@ -21,7 +21,7 @@ use crate::connections::Connections;
 use crate::decode::{Reader, cause_code, damaged, fingerprint_bytes, span, what_bytes};
 use crate::error::OpenError;
 use crate::hints::Hints;
-use crate::options::{ClockOffset, PgOptions};
+use crate::options::PgOptions;
 
 /// Records on one page at most.
 const PAGE_RECORDS_MAX: u32 = 1_000;

@@ -67,5 +67,5 @@ mod wait;
 mod walk;
 
 pub use error::OpenError;
-pub use options::{ClockOffset, RedisOptions};
+pub use options::RedisOptions;
 pub use store::RedisStore;

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use futures_core::stream::BoxStream;
 use hapax::codec::encode_kept;
 use hapax::{
-    Claim, Claimed, Fence, Guarantees, Lease, LeaseError, LeaseLost, ListQuery, Observed, OnLapse,
-    Page, Purged, RecordId, Retention, Secret, Settlement, Settler, Stats, Store, StoreError,
-    Timestamp, What,
+    Claim, Claimed, ClockOffset, Fence, Guarantees, Lease, LeaseError, LeaseLost, ListQuery,
+    Observed, OnLapse, Page, Purged, RecordId, Retention, Secret, Settlement, Settler, Stats,
+    Store, StoreError, Timestamp, What,
 };
 use tokio::sync::Mutex;
 
@@ -21,7 +21,7 @@ use crate::decode::{fingerprint_bytes, record, span, what_bytes};
 use crate::error::OpenError;
 use crate::hints::Hints;
 use crate::names::Names;
-use crate::options::{ClockOffset, RedisOptions};
+use crate::options::RedisOptions;
 use crate::reply::{self, Parts, damaged};
 use crate::script::{Call, Step};
 use crate::servers::Servers;

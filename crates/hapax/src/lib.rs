@@ -58,4 +58,4 @@ pub use store::{
     Effect, Guarantees, LeaseError, ListQuery, MemoryStore, Page, Purged, State, Stats, Store,
     StoreError,
 };
-pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+pub use time::{Clock, ClockOffset, ManualClock, SystemClock, Timestamp};

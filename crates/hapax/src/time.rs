@@ -4,7 +4,8 @@
 //! lease. A [`Clock`] is what a store (or the flow, for its own time-outs) is built with.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Microseconds since the Unix epoch, by the clock of whoever made it.
@@ -92,6 +93,33 @@ impl Clock for SystemClock {
         static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
         START.get_or_init(std::time::Instant::now).elapsed()
     }
+}
+
+/// A shift of a server's clock, shared by all that are handed a clone: how tests of a store whose time
+/// is that of its server let hours pass.
+#[derive(Clone, Debug, Default)]
+pub struct ClockOffset(Arc<AtomicI64>);
+
+impl ClockOffset {
+    /// Moves time forward for every store that has a clone of this.
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(signed_micros(by), Ordering::SeqCst);
+    }
+
+    /// Moves it back, as a server's clock may step when somebody sets it.
+    pub fn step_back(&self, by: Duration) {
+        self.0.fetch_sub(signed_micros(by), Ordering::SeqCst);
+    }
+
+    /// What to add to the server's time, in microseconds.
+    #[must_use]
+    pub fn micros(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+fn signed_micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// A clock that moves only when told to, for tests. Wall time may step back; `elapsed` never does.

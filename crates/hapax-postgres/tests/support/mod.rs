@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Duration;
 
-use hapax_postgres::{ClockOffset, PgOptions, PgStore};
+use hapax::ClockOffset;
+use hapax_postgres::{PgOptions, PgStore};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 

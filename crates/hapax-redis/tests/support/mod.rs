@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hapax_redis::{ClockOffset, RedisOptions, RedisStore};
+use hapax::ClockOffset;
+use hapax_redis::{RedisOptions, RedisStore};
 
 /// The address that a variable holds; `None` if there is none, which is said aloud. Under `CI=true` a
 /// server that is missing is a failure.
