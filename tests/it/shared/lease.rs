@@ -74,7 +74,7 @@ fn an_owner_slower_than_its_lease_keeps_its_key_on_all_nodes(kind: Shared) {
     let mut owner = Connection::open(slow.address()).unwrap();
     owner.write(&Request::payment("slow").bytes()).unwrap();
     upstream.await_arrivals("slow", 1);
-    for _ in 0..6 {
+    for _ in 0..5 {
         let busy = Request::payment("slow").answer(other.address());
         assert_eq!(busy.problem().as_deref(), Some("in-progress"), "{}", busy.text());
         thread::sleep(LEASE / 4);

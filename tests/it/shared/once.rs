@@ -41,7 +41,7 @@ fn fifty_duplicates_over_two_gateways_are_one_run(kind: Shared) {
 /// others hear that it ran just now; only who comes later runs it again.
 fn fifty_clicks_on_a_failing_service_over_two_gateways_are_one_run(kind: Shared) {
     let upstream = Upstream::start(|arrival, stream| {
-        thread::sleep(Duration::from_millis(300));
+        thread::sleep(Duration::from_millis(800));
         let status = if arrival.number == 1 { 500 } else { 201 };
         respond(stream, status, &[], b"out of order")
     });
