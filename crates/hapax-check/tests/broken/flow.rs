@@ -157,9 +157,11 @@ impl Layer {
         let id = identity::record(&parts, &key, self.defect).unwrap();
         let print = identity::fingerprint(&parts, &body, self.defect);
         let deadline = now_ms() + rules.wait_ms;
+        // For an owner in another instance, whose answer is told here only if it is kept.
+        let mut waited = false;
         loop {
             let shared = self.outcomes.lock().unwrap().get(&id).cloned();
-            match self.claim(&id, &print, rules).await {
+            match self.claim(&id, &print, rules, waited).await {
                 Claimed::Granted { attempt, number } => {
                     return self.own(parts, body, id, attempt, number, *rules).await;
                 }
@@ -168,6 +170,7 @@ impl Layer {
                     return self.problem(if conflict { 409 } else { 422 }, "key-reused");
                 }
                 Claimed::Doubt => return self.problem(409, "outcome-unknown"),
+                Claimed::Freed => return self.problem(409, "in-progress"),
                 Claimed::NotRetained => return self.problem(410, "result-not-retained"),
                 Claimed::Replay(record) => return self.replay(&record, &parts),
                 Claimed::Running if now_ms() >= deadline && self.defect != Defect::WaitsForEver => {
@@ -181,6 +184,7 @@ impl Layer {
             let left = deadline.saturating_sub(now_ms());
             let Some(mut shared) = shared else {
                 tokio::time::sleep(Duration::from_millis(left.min(50))).await;
+                waited = self.defect != Defect::WaitersRerun;
                 continue;
             };
             // Polling here could find a freed key before its outcome is told.
@@ -198,9 +202,16 @@ impl Layer {
     }
 
     /// Claims off the runtime's threads, since the store blocks.
-    async fn claim(self: &Arc<Self>, id: &str, print: &str, rules: &Rules) -> Claimed {
+    async fn claim(
+        self: &Arc<Self>,
+        id: &str,
+        print: &str,
+        rules: &Rules,
+        waited: bool,
+    ) -> Claimed {
         let (layer, id, print, rules) = (self.clone(), id.to_owned(), print.to_owned(), *rules);
-        tokio::task::spawn_blocking(move || layer.store.claim(&id, &print, &rules)).await.unwrap()
+        let claim = move || layer.store.claim(&id, &print, &rules, waited);
+        tokio::task::spawn_blocking(claim).await.unwrap()
     }
 
     /// Runs the operation as its owner, in a task that outlives the client.

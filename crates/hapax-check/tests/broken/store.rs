@@ -19,6 +19,7 @@ pub(crate) struct Store {
 #[derive(Debug)]
 pub(crate) enum Claimed {
     Doubt,
+    Freed,
     Granted { attempt: u64, number: u64 },
     Mismatch,
     NotRetained,
@@ -73,7 +74,8 @@ impl Store {
         std::fs::rename(fresh, path).unwrap();
     }
 
-    pub(crate) fn claim(&self, id: &str, print: &str, rules: &Rules) -> Claimed {
+    /// Who has `waited` for an owner is not to run what that owner freed.
+    pub(crate) fn claim(&self, id: &str, print: &str, rules: &Rules, waited: bool) -> Claimed {
         if self.defect == Defect::CheckThenAct {
             let seen = self.change(id, |record| (None, record));
             std::thread::sleep(std::time::Duration::from_millis(20));
@@ -81,7 +83,10 @@ impl Store {
                 return self.change(id, |_| self.grant(None, print, rules));
             }
         }
-        self.change(id, |record| self.decide(record, print, rules))
+        self.change(id, |record| match record {
+            Some(record) if waited && record["state"] == "released" => (None, Claimed::Freed),
+            record => self.decide(record, print, rules),
+        })
     }
 
     fn decide(
