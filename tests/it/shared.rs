@@ -17,6 +17,7 @@ macro_rules! on_each_store {
 
 mod campaign;
 mod failover;
+mod late;
 mod lease;
 mod once;
 mod opening;

@@ -255,6 +255,7 @@ $$;
 -- machine::renew. `outcome` is 'renewed', 'expired', 'settled' or 'superseded'; `fence` is then that
 -- of the attempt that holds the record.
 CREATE FUNCTION hapax.renew(
+    node           bytea,
     clock_offset   bigint,
     lease_id       bytea,
     lease_attempt  bytea,
@@ -275,6 +276,11 @@ DECLARE
     at     bigint;
     stands record;
 BEGIN
+    -- As in a claim: a renewal of nothing is what readiness asks.
+    IF NOT EXISTS (SELECT FROM hapax.identity AS i WHERE i.digest = node) THEN
+        RAISE EXCEPTION 'the records here were made with another `secret` or other scope rules'
+            USING ERRCODE = 'HX001';
+    END IF;
     SELECT r.attempt, r.expires_at, r.fence, r.moment, r.phase, r.unknown_retention INTO stands
     FROM hapax.record AS r WHERE r.id = lease_id FOR UPDATE;
     IF NOT FOUND THEN

@@ -72,7 +72,7 @@ impl Function {
             Self::AwaitSeat | Self::Stats => 1,
             Self::Peek | Self::Sweep | Self::Wake => 2,
             Self::Identify | Self::Purge => 3,
-            Self::Renew => 5,
+            Self::Renew => 6,
             Self::List => 8,
             Self::Settle => 10,
             Self::Claim => 12,

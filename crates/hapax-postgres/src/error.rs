@@ -135,7 +135,7 @@ pub(crate) struct Failure {
     pub(crate) reusable: bool,
 }
 
-/// Raised by `hapax.claim` for a node of another identity.
+/// Raised by `hapax.claim` and `hapax.renew` for a node of another identity.
 const REFUSED: &str = "HX001";
 
 impl Failure {

@@ -168,6 +168,7 @@ impl Store for PgStore {
         progress: Option<Bytes>,
     ) -> Result<Lease, LeaseError> {
         let values = vec![
+            Value::Bytes(Some(self.digest.clone())),
             self.offset(),
             id_bytes(&lease.id),
             bytes(lease.attempt.as_bytes()),

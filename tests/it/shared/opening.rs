@@ -69,9 +69,7 @@ fn is_refused_while_foreign(theirs: &Place, ours: &Place, relay: &Relay, home: S
             assert_eq!(answer.problem().as_deref(), Some("store-unavailable"), "{}", answer.text());
         }
         assert_eq!(upstream.arrivals(key), 0, "nothing ran");
-        if key == "into-nothing" || ours.kind() != Shared::Postgres {
-            eventually("it is not ready", || !gateway.is_ready());
-        }
+        eventually("it is not ready", || !gateway.is_ready());
         let settings = theirs.settings(&upstream.url()).variable("HAPAX_SECRET", THEIRS);
         drop(settings.start());
         relay.lead(Some(home));
