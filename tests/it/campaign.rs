@@ -63,19 +63,8 @@ fn campaign(rounds: usize, seed: u64, store: Option<&str>) -> (usize, Verdict) {
         settings = settings.store(store);
     }
     let traffic = Traffic::new(1);
-    let (kills, events) = thread::scope(|scope| {
-        let flow = traffic.flow();
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|number| {
-                let (traffic, chance) = (&traffic, Chance::new(seed ^ (number as u64 + 1)));
-                scope.spawn(move || traffic.client(number, chance))
-            })
-            .collect();
-        let kills = kill_again_and_again(rounds, seed, &settings, &upstream, &traffic);
-        drop(flow);
-        let events: Vec<_> =
-            clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
-        (kills, events)
+    let (kills, events) = traffic.during(CLIENTS, seed, || {
+        kill_again_and_again(rounds, seed, &settings, &upstream, &traffic)
     });
     let gateway = settings.start();
     traffic.point(0, Some(gateway.address()));

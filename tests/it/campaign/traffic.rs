@@ -32,9 +32,8 @@ pub(crate) struct Traffic {
     turn: AtomicUsize,
 }
 
-/// Traffic that flows.
-#[derive(Debug)]
-pub(crate) struct Flow<'a>(&'a AtomicBool);
+/// Traffic that flows until this is dropped.
+struct Flow<'a>(&'a AtomicBool);
 
 impl Drop for Flow<'_> {
     fn drop(&mut self) {
@@ -59,9 +58,27 @@ impl Traffic {
         self.addresses()[gateway] = address;
     }
 
-    /// Lets clients send until what is returned is dropped, as it is when a test fails.
-    pub(crate) fn flow(&self) -> Flow<'_> {
-        Flow(&self.stop)
+    /// Lets clients send while `work` is done: what comes of it, and all that they saw. They stop when
+    /// it fails, too.
+    pub(crate) fn during<T>(
+        &self,
+        clients: usize,
+        seed: u64,
+        work: impl FnOnce() -> T,
+    ) -> (T, Vec<Event>) {
+        thread::scope(|scope| {
+            let flow = Flow(&self.stop);
+            let clients: Vec<_> = (0..clients)
+                .map(|number| {
+                    let chance = Chance::new(seed ^ (number as u64 + 1));
+                    scope.spawn(move || self.client(number, chance))
+                })
+                .collect();
+            let done = work();
+            drop(flow);
+            let events = clients.into_iter().flat_map(|client| client.join().unwrap());
+            (done, events.collect())
+        })
     }
 
     /// Lets all clients turn to one new key.
@@ -111,7 +128,7 @@ impl Traffic {
     }
 
     /// One client, until it is told to stop.
-    pub(crate) fn client(&self, number: usize, mut chance: Chance) -> Vec<Event> {
+    fn client(&self, number: usize, mut chance: Chance) -> Vec<Event> {
         let mut events = Vec::new();
         let mut keys: Vec<Arc<str>> = Vec::new();
         let mut connection = None;

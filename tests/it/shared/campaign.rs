@@ -68,26 +68,16 @@ fn campaign(settings: impl FnOnce(&str) -> Settings, ends: usize, seed: u64) -> 
     let settings = settings(&upstream.url()).config("[defaults]\nlease = \"1s\"");
     let settings = settings.flag("--drain", "150ms");
     let (traffic, fates) = (Traffic::new(GATEWAYS), Fates::default());
-    let events = thread::scope(|scope| {
-        let flow = traffic.flow();
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|number| {
-                let (traffic, chance) = (&traffic, Chance::new(seed ^ (number as u64 + 1)));
-                scope.spawn(move || traffic.client(number, chance))
-            })
-            .collect();
-        let nodes: Vec<_> = (0..GATEWAYS)
-            .map(|number| {
+    let ((), events) = traffic.during(CLIENTS, seed, || {
+        thread::scope(|scope| {
+            for number in 0..GATEWAYS {
                 let (settings, traffic, fates) = (&settings, &traffic, &fates);
                 let chance = Chance::new(seed.rotate_left(32) ^ (number as u64 + 1));
                 scope.spawn(move || {
-                    start_again_and_again(number, ends, settings, traffic, chance, fates)
-                })
-            })
-            .collect();
-        nodes.into_iter().for_each(|node| node.join().unwrap());
-        drop(flow);
-        clients.into_iter().flat_map(|client| client.join().unwrap()).collect::<Vec<_>>()
+                    start_again_and_again(number, ends, settings, traffic, chance, fates);
+                });
+            }
+        });
     });
     let gateway = settings.start();
     traffic.point(0, Some(gateway.address()));

@@ -78,14 +78,7 @@ fn forgets_nothing(place: &Place, table: &str, promise: &str, succession: Succes
     for (number, gateway) in gateways.iter().enumerate() {
         traffic.point(number, Some(gateway.address()));
     }
-    let (events, outage, took) = thread::scope(|scope| {
-        let flow = traffic.flow();
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|number| {
-                let (traffic, chance) = (&traffic, Chance::new(seed ^ (number as u64 + 1)));
-                scope.spawn(move || traffic.client(number, chance))
-            })
-            .collect();
+    let ((outage, took), events) = traffic.during(CLIENTS, seed, || {
         thread::sleep(Duration::from_millis(1_500));
         let gone = traffic.now();
         // A replay may be of an answer that is still on its way to the replica.
@@ -98,9 +91,7 @@ fn forgets_nothing(place: &Place, table: &str, promise: &str, succession: Succes
         eventually("the gateways are ready", || gateways.iter().all(Gateway::is_ready));
         let (outage, took) = (gone..=traffic.now(), began.elapsed());
         thread::sleep(Duration::from_millis(1_000));
-        drop(flow);
-        let events = clients.into_iter().flat_map(|client| client.join().unwrap());
-        (events.collect::<Vec<_>>(), outage, took)
+        (outage, took)
     });
     let last = traffic.ask_for_every_key(&events, PATIENCE);
     let verdict = judge(&events, &upstream.counts(), &last, &[outage]);

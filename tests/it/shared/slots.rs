@@ -28,14 +28,7 @@ fn slots_that_move_under_traffic_take_their_records_along() {
     for (number, gateway) in gateways.iter().enumerate() {
         traffic.point(number, Some(gateway.address()));
     }
-    let (moved, events) = thread::scope(|scope| {
-        let flow = traffic.flow();
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|number| {
-                let (traffic, chance) = (&traffic, Chance::new(seed ^ (number as u64 + 1)));
-                scope.spawn(move || traffic.client(number, chance))
-            })
-            .collect();
+    let (moved, events) = traffic.during(CLIENTS, seed, || {
         thread::sleep(Duration::from_millis(1_000));
         let mut moved = 0;
         for (from, to) in [(0, 1), (1, 2), (2, 0)] {
@@ -46,9 +39,7 @@ fn slots_that_move_under_traffic_take_their_records_along() {
             }
         }
         thread::sleep(Duration::from_millis(300));
-        drop(flow);
-        let events = clients.into_iter().flat_map(|client| client.join().unwrap());
-        (moved, events.collect::<Vec<_>>())
+        moved
     });
     let last = traffic.ask_for_every_key(&events, Duration::ZERO);
     let verdict = judge(&events, &upstream.counts(), &last, &[]);

@@ -62,21 +62,11 @@ fn campaign(kind: Shared, kills: usize, seed: u64) -> Report {
     for (number, gateway) in gateways.iter().enumerate() {
         traffic.point(number, Some(gateway.address()));
     }
-    let (events, outages, heals) = thread::scope(|scope| {
-        let flow = traffic.flow();
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|number| {
-                let (traffic, chance) = (&traffic, Chance::new(seed ^ (number as u64 + 1)));
-                scope.spawn(move || traffic.client(number, chance))
-            })
-            .collect();
+    let ((outages, heals), events) = traffic.during(CLIENTS, seed, || {
         let mut chance = Chance::new(seed);
-        let (outages, heals) = (0..kills)
+        (0..kills)
             .map(|_| kill_once(&mut server, &gateways, &upstream, &traffic, &mut chance))
-            .unzip::<_, _, Vec<_>, Vec<_>>();
-        drop(flow);
-        let events = clients.into_iter().flat_map(|client| client.join().unwrap());
-        (events.collect::<Vec<_>>(), outages, heals)
+            .unzip::<_, _, Vec<_>, Vec<_>>()
     });
     let unprotected = ran_though_refused(&events, &upstream.counts());
     let last = traffic.ask_for_every_key(&events, PATIENCE);
