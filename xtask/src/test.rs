@@ -1,6 +1,8 @@
 //! `cargo xtask test`: every test there is, with what they need, and nothing left running.
 
+use std::num::NonZeroUsize;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::architecture;
@@ -85,6 +87,9 @@ fn run_nextest(context: &Context) -> Command {
     let mut command = context.cargo();
     command.args(["nextest", "run", "--locked", "--workspace", "--all-features"]);
     command.args(["--no-fail-fast", "--no-tests=pass"]);
+    // Most of the time of most tests is waiting: for leases, time-outs and other processes.
+    let threads = 2 * thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    command.arg(format!("--test-threads={threads}"));
     command
 }
 
