@@ -359,9 +359,10 @@ SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 AS $$
 DECLARE
-    answer bytea;
-    seat   record;
-    told   integer := coalesce(status, 0);
+    answer    bytea;
+    committed bigint;
+    record_id bytea;
+    told      integer := coalesce(status, 0);
 BEGIN
     IF claim IS NULL OR claim !~ '^1[.][0-9a-f]{64}[.][0-9a-f]{32}[.][0-9]{1,20}$' THEN
         IF claim ~ '^[0-9]{1,9}[.]' AND claim !~ '^1[.]' THEN
@@ -375,23 +376,27 @@ BEGIN
             HINT = 'Pass the value of the request header `Hapax-Claim` as the gateway sent it.';
     END IF;
     answer := hapax.kept_answer(status, headers, body);
-    SELECT s.attempt, s.committed_at INTO seat
-    FROM hapax.seat AS s WHERE s.id = decode(split_part(claim, '.', 2), 'hex') FOR UPDATE;
-    IF NOT FOUND THEN
+    record_id := decode(split_part(claim, '.', 2), 'hex');
+    -- Whoever was overtaken locks nothing: another attempt's settlement is not to find it on the seat.
+    SELECT s.committed_at INTO committed
+    FROM hapax.seat AS s
+    WHERE s.id = record_id AND s.attempt = decode(split_part(claim, '.', 3), 'hex')
+    FOR UPDATE;
+    IF NOT FOUND AND EXISTS (SELECT FROM hapax.seat AS s WHERE s.id = record_id) THEN
+        RAISE EXCEPTION
+            'this claim cannot be committed any more: another attempt has taken its operation over'
+            USING ERRCODE = 'HX010', HINT = 'Roll back; the other attempt does the work.';
+    ELSIF NOT FOUND THEN
         RAISE EXCEPTION
             'this claim cannot be committed: its operation is settled, or its route is not transactional'
             USING ERRCODE = 'HX010',
             HINT = 'Roll back. A route whose claims all end so needs `unknown = "transactional"`.';
-    ELSIF seat.attempt <> decode(split_part(claim, '.', 3), 'hex') THEN
-        RAISE EXCEPTION
-            'this claim cannot be committed any more: another attempt has taken its operation over'
-            USING ERRCODE = 'HX010', HINT = 'Roll back; the other attempt does the work.';
-    ELSIF seat.committed_at IS NOT NULL THEN
+    ELSIF committed IS NOT NULL THEN
         RAISE EXCEPTION 'this claim is committed already'
             USING ERRCODE = 'HX011', HINT = 'Roll back; an earlier transaction did the work.';
     END IF;
     UPDATE hapax.seat AS s SET committed_at = hapax.clock(0), kept = answer, status = told
-    WHERE s.id = decode(split_part(claim, '.', 2), 'hex');
+    WHERE s.id = record_id;
 END
 $$;
 

@@ -36,6 +36,10 @@ const PAGE_BYTES_MAX: i64 = 16 * 1024 * 1024;
 /// Records removed by one sweep at most, so that it is over soon whatever is asked for.
 const SWEEP_RECORDS_MAX: u32 = 1_000;
 
+/// How often a settlement waits for whoever is on its seat: its own application, or one that was
+/// overtaken and is about to notice.
+const AWAITS_MAX: u32 = 3;
+
 /// A store in a PostgreSQL database, shared with any number of other nodes.
 ///
 /// Belongs to the tokio runtime that it was opened in. Dropping it closes its connections; what is
@@ -214,12 +218,16 @@ impl Store for PgStore {
             Value::Bytes(Some(what_bytes(end.what))),
         ];
         let mut settled = self.settle_once(values.clone()).await?;
-        if settled.outcome == "busy" {
+        for _ in 0..AWAITS_MAX {
+            if settled.outcome != "busy" {
+                break;
+            }
             // Its application is committing, and nobody else is to wait for that.
             let row = self.row(Function::AwaitSeat, vec![id_bytes(&lease.id)]).await?;
-            if Reader::new(&row).read::<bool>()? {
-                settled = self.settle_once(values).await?;
+            if !Reader::new(&row).read::<bool>()? {
+                break;
             }
+            settled = self.settle_once(values.clone()).await?;
         }
         match settled.outcome.as_str() {
             "done" => {

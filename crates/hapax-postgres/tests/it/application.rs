@@ -1,10 +1,14 @@
 //! An application: business data in the same database, and transactions of its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hapax::{Lease, RecordId};
+use hapax_postgres::PgStore;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
+
+use crate::support::{Place, server_url};
 
 /// May not commit any more, as SQL says it.
 pub(crate) const OVERTAKEN: Result<(), &str> = Err("HX010");
@@ -16,11 +20,22 @@ pub(crate) const TRY_AGAIN: Result<(), &str> = Err("40001");
 /// The levels an application may choose.
 pub(crate) const LEVELS: [&str; 3] = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"];
 
+/// A place of the test's own, a node of it, and an application beside it; `None` without a server.
+pub(crate) async fn stage() -> Option<(Place, Arc<PgStore>, Application)> {
+    let server = server_url()?;
+    let place = Place::take(&server).await;
+    let node = place.open(place.options()).await;
+    let application = Application::start(&server, &place.schema).await;
+    Some((place, node, application))
+}
+
 /// One session of an application.
 #[derive(Debug)]
 pub(crate) struct Application {
     connection: PgConnection,
     schema: String,
+    /// Where the database is.
+    pub(crate) server: String,
 }
 
 impl Application {
@@ -36,7 +51,7 @@ impl Application {
     /// Another session.
     pub(crate) async fn join(server: &str, schema: &str) -> Self {
         let connection = PgConnection::connect(server).await.expect("the test server");
-        Self { connection, schema: schema.to_owned() }
+        Self { connection, schema: schema.to_owned(), server: server.to_owned() }
     }
 
     /// Runs SQL, in which `hapax.` means the schema under test; the SQLSTATE where it fails.

@@ -7,11 +7,10 @@ use hapax::{
     Settlement, Settler, Status, Store as _,
 };
 
-use crate::application::{Application, OVERTAKEN};
+use crate::application::{OVERTAKEN, stage};
 use crate::scene::{
     Onlooker, RETENTION, TERM, complete, grant, hold, kept, release, settle, transactional,
 };
-use crate::support::{Place, server_url};
 
 const DOUBT: Settlement = Settlement::Doubt { cause: Cause::TimedOut };
 
@@ -23,10 +22,7 @@ fn told(body: &'static str) -> Kept {
 /// The service commits, and then says 500 or nothing at all: the retry must not run.
 #[tokio::test]
 async fn b03_what_was_committed_is_completed_by_release_and_by_doubt() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let node = place.open(place.options()).await;
-    let mut application = Application::start(&server, &place.schema).await;
+    let Some((_place, node, mut application)) = stage().await else { return };
     for (n, with) in (1..).zip([release(), DOUBT]) {
         let lease = grant(&node, &transactional(n, 1)).await;
         let done = application.transact("READ COMMITTED", &lease, "200, '{}', 'done'").await;
@@ -47,10 +43,7 @@ async fn b03_what_was_committed_is_completed_by_release_and_by_doubt() {
 /// The gateway heard the answer itself, which is as much as there is to know.
 #[tokio::test]
 async fn b03_a_complete_answer_stands_whatever_the_commit_was_told() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let node = place.open(place.options()).await;
-    let mut application = Application::start(&server, &place.schema).await;
+    let Some((_place, node, mut application)) = stage().await else { return };
     for (n, commits) in [(1, true), (2, false)] {
         let lease = grant(&node, &transactional(n, 1)).await;
         if commits {
@@ -69,10 +62,7 @@ async fn b03_a_complete_answer_stands_whatever_the_commit_was_told() {
 
 #[tokio::test]
 async fn b03_what_was_released_or_taken_over_by_another_rule_cannot_commit() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let node = place.open(place.options()).await;
-    let mut application = Application::start(&server, &place.schema).await;
+    let Some((_place, node, mut application)) = stage().await else { return };
     let first = grant(&node, &transactional(1, 1)).await;
     settle(&node, &first, &release()).await;
     assert_eq!(application.transact("READ COMMITTED", &first, "").await, OVERTAKEN);
@@ -95,11 +85,8 @@ async fn b03_what_was_released_or_taken_over_by_another_rule_cannot_commit() {
 /// The service answers before its COMMIT: the settlement waits for that, not for long.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b03_a_settlement_waits_for_an_open_transaction() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let node = place.open(place.options()).await;
-    let mut application = Application::start(&server, &place.schema).await;
-    let mut onlooker = Onlooker::new(&server, &place.schema).await;
+    let Some((place, node, mut application)) = stage().await else { return };
+    let mut onlooker = Onlooker::new(&application.server, &place.schema).await;
     for (n, commits) in [(1, true), (2, false)] {
         let lease = grant(&node, &transactional(n, 1)).await;
         application.begin("READ COMMITTED").await;
@@ -128,10 +115,7 @@ async fn b03_a_settlement_waits_for_an_open_transaction() {
 
 #[tokio::test]
 async fn b03_a_settlement_that_waited_too_long_did_not_happen() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let node = place.open(place.options()).await;
-    let mut application = Application::start(&server, &place.schema).await;
+    let Some((_place, node, mut application)) = stage().await else { return };
     let lease = grant(&node, &transactional(1, 1)).await;
     application.begin("READ COMMITTED").await;
     assert_eq!(application.commit(&lease, "").await, Ok(()));
@@ -159,10 +143,7 @@ async fn b03_a_settlement_that_waited_too_long_did_not_happen() {
 /// Ruling 13: an operator may not say of what was committed that it was not.
 #[tokio::test]
 async fn b03_an_operator_cannot_free_what_was_committed() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let node = place.open(place.options()).await;
-    let mut application = Application::start(&server, &place.schema).await;
+    let Some((place, node, mut application)) = stage().await else { return };
     for n in 1..=3 {
         let lease = grant(&node, &transactional(n, 1)).await;
         let commits = n != 3;
@@ -189,10 +170,7 @@ async fn b03_an_operator_cannot_free_what_was_committed() {
 
 #[tokio::test]
 async fn b03_purging_takes_the_seat_along() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let node = place.open(place.options()).await;
-    let mut application = Application::start(&server, &place.schema).await;
+    let Some((place, node, mut application)) = stage().await else { return };
     let lease = grant(&node, &transactional(1, 1)).await;
     assert_eq!(node.purge(&lease.id, false).await.unwrap(), Purged::Refused);
     assert_eq!(application.seats().await, 1);
@@ -206,10 +184,7 @@ async fn b03_purging_takes_the_seat_along() {
 /// Kept for ever is kept for ever, when the store finds the answer itself as well.
 #[tokio::test]
 async fn b03_retention_is_that_of_the_claim() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let node = place.open(place.options()).await;
-    let mut application = Application::start(&server, &place.schema).await;
+    let Some((place, node, mut application)) = stage().await else { return };
     let wish = hapax::Claim { transactional: Some(Retention::Never), ..transactional(1, 1) };
     let lease = grant(&node, &wish).await;
     assert_eq!(application.transact("READ COMMITTED", &lease, "200").await, Ok(()));

@@ -3,16 +3,13 @@
 use hapax::decide::{Decision, decide_observed};
 use hapax::{Kept, ListQuery, Settler, Status, Store as _};
 
-use crate::application::{Application, COMMITTED, LEVELS, OVERTAKEN, TRY_AGAIN, at_once};
+use crate::application::{Application, COMMITTED, LEVELS, OVERTAKEN, TRY_AGAIN, at_once, stage};
 use crate::scene::{Onlooker, TERM, claim, complete, grant, hold, kept, settle, transactional};
 use crate::support::{Place, server_url};
 
 #[tokio::test]
 async fn b03_a_lapsed_claim_that_nobody_took_over_commits() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let node = place.open(place.options()).await;
-    let mut application = Application::start(&server, &place.schema).await;
+    let Some((place, node, mut application)) = stage().await else { return };
     for (n, level) in (0..).zip(LEVELS) {
         let lease = grant(&node, &transactional(n, 1)).await;
         place.clock.advance(10 * TERM);
@@ -30,11 +27,8 @@ async fn b03_a_lapsed_claim_that_nobody_took_over_commits() {
 /// The application begins, is overtaken, and then comes to commit.
 #[tokio::test]
 async fn b03_an_overtaken_claim_cannot_commit_in_any_isolation_level() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let node = place.open(place.options()).await;
-    let mut application = Application::start(&server, &place.schema).await;
-    let mut second = Application::join(&server, &place.schema).await;
+    let Some((place, node, mut application)) = stage().await else { return };
+    let mut second = Application::join(&application.server, &place.schema).await;
     for (n, level) in (0..).zip(LEVELS) {
         let overtaken = grant(&node, &transactional(n, 1)).await;
         application.begin(level).await;
@@ -55,10 +49,7 @@ async fn b03_an_overtaken_claim_cannot_commit_in_any_isolation_level() {
 /// The same when the record was settled since the snapshot, or removed.
 #[tokio::test]
 async fn b03_a_settled_or_purged_claim_cannot_commit_in_any_isolation_level() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let node = place.open(place.options()).await;
-    let mut application = Application::start(&server, &place.schema).await;
+    let Some((_place, node, mut application)) = stage().await else { return };
     for (n, level) in (0..).zip(LEVELS) {
         for purged in [false, true] {
             let lease = grant(&node, &transactional(2 * n + u16::from(purged), 1)).await;
@@ -81,10 +72,7 @@ async fn b03_a_settled_or_purged_claim_cannot_commit_in_any_isolation_level() {
 /// An application that lost the answer to its COMMIT does it all again.
 #[tokio::test]
 async fn b03_a_second_commit_of_one_claim_raises() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let node = place.open(place.options()).await;
-    let mut application = Application::start(&server, &place.schema).await;
+    let Some((_place, node, mut application)) = stage().await else { return };
     for (n, level) in (0..).zip(LEVELS) {
         let lease = grant(&node, &transactional(n, 1)).await;
         assert_eq!(application.transact(level, &lease, "").await, Ok(()));
@@ -149,10 +137,7 @@ async fn b03_of_two_transactions_with_one_claim_one_commits() {
 
 #[tokio::test]
 async fn b03_what_is_no_claim_is_refused_with_the_mend() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let node = place.open(place.options()).await;
-    let mut application = Application::start(&server, &place.schema).await;
+    let Some((_place, node, mut application)) = stage().await else { return };
     let lease = grant(&node, &transactional(1, 1)).await;
     let text = lease.to_claim();
     let wrong = [
@@ -219,10 +204,7 @@ async fn b03_after_a_crash_the_next_attempt_knows() {
 /// What an application has locked, for however long, is in nobody's way (CON-07).
 #[tokio::test]
 async fn b03_nobody_waits_for_an_open_transaction() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let node = place.open(place.options()).await;
-    let mut application = Application::start(&server, &place.schema).await;
+    let Some((place, node, mut application)) = stage().await else { return };
     let lease = grant(&node, &transactional(1, 1)).await;
     application.begin("READ COMMITTED").await;
     assert_eq!(application.commit(&lease, "").await, Ok(()));

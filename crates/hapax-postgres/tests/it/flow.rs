@@ -9,7 +9,7 @@ use hapax::{
 };
 use hapax_postgres::PgStore;
 
-use crate::application::Application;
+use crate::application::{Application, stage};
 use crate::scene::{TERM, grant, transactional};
 use crate::support::{Place, server_url};
 
@@ -61,10 +61,7 @@ async fn until(mut holds: impl AsyncFnMut() -> bool) {
 /// The gateway died, the application lives on, and a retry waits for it at another gateway.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b03_a_retry_waits_for_an_open_transaction_and_gets_what_it_committed() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let node = place.open(place.options()).await;
-    let mut application = Application::start(&server, &place.schema).await;
+    let Some((place, node, mut application)) = stage().await else { return };
     let lease = grant(&node, &transactional(1, 1)).await;
     application.begin("READ COMMITTED").await;
     application.work(&lease).await;

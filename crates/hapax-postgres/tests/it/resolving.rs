@@ -6,9 +6,8 @@ use std::time::Duration;
 use hapax::{Cause, Claim, Settlement, Settler, Status, Store as _, What};
 use hapax_postgres::PgStore;
 
-use crate::application::{Application, OVERTAKEN, at_once};
+use crate::application::{OVERTAKEN, at_once, stage};
 use crate::scene::{RETENTION, TERM, claim, grant, hold, id_of, kept, settle, transactional};
-use crate::support::{Place, server_url};
 
 /// How long after they lapsed or came in doubt.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,10 +24,7 @@ async fn status(node: &PgStore, n: u16) -> Option<Status> {
 
 #[tokio::test]
 async fn b03_no_key_is_left_unknown_a_minute_after_its_owner_was() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let node = place.open(place.options()).await;
-    let mut application = Application::start(&server, &place.schema).await;
+    let Some((place, node, mut application)) = stage().await else { return };
     let mut leases = Vec::new();
     for n in 0..6 {
         leases.push(grant(&node, &transactional(n, 1)).await);
@@ -77,10 +73,7 @@ async fn b03_no_key_is_left_unknown_a_minute_after_its_owner_was() {
 
 #[tokio::test]
 async fn b03_sweeping_passes_over_what_an_application_is_about_to_commit() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let node = place.open(place.options()).await;
-    let mut application = Application::start(&server, &place.schema).await;
+    let Some((place, node, mut application)) = stage().await else { return };
     let slow = grant(&node, &transactional(1, 1)).await;
     grant(&node, &transactional(2, 1)).await;
     application.begin("READ COMMITTED").await;
@@ -98,10 +91,7 @@ async fn b03_sweeping_passes_over_what_an_application_is_about_to_commit() {
 /// A route may let what is unknown expire; what can be known does not.
 #[tokio::test]
 async fn b03_what_was_committed_does_not_expire_as_unknown() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let node = place.open(place.options()).await;
-    let mut application = Application::start(&server, &place.schema).await;
+    let Some((place, node, mut application)) = stage().await else { return };
     let brief = |n, by| Claim { unknown_retention: Some(MOMENT), ..transactional(n, by) };
     for n in 0..5 {
         let lease = grant(&node, &brief(n, 1)).await;
@@ -125,10 +115,7 @@ async fn b03_what_was_committed_does_not_expire_as_unknown() {
 /// So that a sweep is over soon: what is left is for the next one.
 #[tokio::test]
 async fn b03_a_sweep_finds_out_about_a_hundred_at_most() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let node = place.open(place.options()).await;
-    let mut application = Application::start(&server, &place.schema).await;
+    let Some((place, node, mut application)) = stage().await else { return };
     for n in 0..150 {
         grant(&node, &transactional(n, 1)).await;
     }
