@@ -13,8 +13,8 @@
 //! - **The server's clock judges**, whichever node asks.
 //! - **An operation keeps nothing in its session**, so that a pooler may hand each one to another
 //!   ([`PgOptions::pooled`]). Only listening for hints needs a session of its own.
-//! - **Every claim and renewal says whose it is**: a server that holds records made with another secret or under
-//!   other scope rules refuses it, whatever a reconnection has led to.
+//! - **Every claim and renewal says whose it is**: a server that holds records made with another
+//!   secret or under other scope rules refuses it, whatever a reconnection has led to.
 //! - **What the server promises is asked at opening**, and [`guarantees`](hapax::Store::guarantees)
 //!   repeats it: `synchronous_commit`, `fsync`, synchronous standbys. A read-only replica is refused.
 //!
