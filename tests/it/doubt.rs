@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use hapax_tests::{Answer, Connection, Next, Request, Settings, Upstream, eventually, respond};
+use hapax_tests::{
+    Answer, Connection, Cue, Next, Request, Settings, Upstream, eventually, respond,
+};
 
 fn assert_unknown(answer: &Answer, status: u16) {
     assert_eq!(answer.status, status, "{}", answer.text());
@@ -88,14 +90,17 @@ fn a_truncated_answer_is_never_kept_or_passed_off_as_whole() {
 /// the record.
 #[test]
 fn a_late_answer_settles_what_timed_out() {
-    let upstream = Upstream::start(|arrival, stream| {
-        thread::sleep(Duration::from_millis(900));
+    let told = Cue::default();
+    let both_told = told.clone();
+    let upstream = Upstream::start(move |arrival, stream| {
+        both_told.wait_for(1);
         respond(stream, 201, &[], arrival.key.as_bytes())
     });
     let gateway =
         Settings::new(&upstream.url()).config("[defaults]\nupstream_timeout = \"300ms\"").start();
     assert_unknown(&Request::payment("late").answer(gateway.address()), 504);
     assert_unknown(&Request::payment("late").answer(gateway.address()), 409);
+    told.give();
     eventually("the late answer is replayed", || {
         let retry = Request::payment("late").answer(gateway.address());
         if retry.status == 409 {

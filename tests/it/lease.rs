@@ -12,7 +12,7 @@ use hapax::{
     Retention, Secret, Settlement, Settler, Store, Verdict,
 };
 use hapax_fjall::{FileOptions, FileStore};
-use hapax_tests::{Connection, Request, Settings, Upstream, eventually, respond};
+use hapax_tests::{Connection, Cue, Request, Settings, Upstream, eventually, respond};
 use socket2::{Domain, Socket, Type};
 
 const LEASE: Duration = Duration::from_millis(300);
@@ -152,8 +152,10 @@ fn on_runtime<T>(work: impl Future<Output = T>) -> T {
 /// CON-04: slower than the lease, and still one execution; duplicates are told that it runs.
 #[test]
 fn an_upstream_slower_than_the_lease_is_called_once() {
-    let upstream = Upstream::start(|_, stream| {
-        thread::sleep(Duration::from_millis(2_500));
+    let told = Cue::default();
+    let others_told = told.clone();
+    let upstream = Upstream::start(move |_, stream| {
+        others_told.wait_for(1);
         respond(stream, 201, &[], b"slow")
     });
     let config = "[defaults]\nlease = \"1s\"\nconcurrent = \"reject\"";
@@ -166,6 +168,7 @@ fn an_upstream_slower_than_the_lease_is_called_once() {
         let busy = Request::payment("slow").answer(gateway.address());
         assert_eq!(busy.problem().as_deref(), Some("in-progress"), "{}", busy.text());
     }
+    told.give();
     assert_eq!(owner.read_answer("POST").unwrap().text(), "slow");
     assert!(Request::payment("slow").answer(gateway.address()).replayed());
     assert_eq!(upstream.arrivals("slow"), 1);

@@ -1,9 +1,8 @@
 //! A store that cannot be written to, or that forgets.
 
-use std::thread;
-use std::time::Duration;
-
-use hapax_tests::{Answer, Connection, Gateway, Request, Settings, Upstream, eventually, respond};
+use hapax_tests::{
+    Answer, Connection, Cue, Gateway, Request, Settings, Upstream, eventually, respond,
+};
 
 fn admin(gateway: &Gateway, path: &str) -> Answer {
     let address = gateway.admin().expect("the admin listener is told");
@@ -53,8 +52,10 @@ fn a_full_disk_closes_the_door_and_loses_nothing() {
 /// and no retry runs it again, before the restart or after.
 #[test]
 fn an_answer_that_cannot_be_kept_reaches_its_caller_and_never_runs_again() {
-    let upstream = Upstream::start(|_, stream| {
-        thread::sleep(Duration::from_millis(500));
+    let full = Cue::default();
+    let is_full = full.clone();
+    let upstream = Upstream::start(move |_, stream| {
+        is_full.wait_for(1);
         respond(stream, 201, &[], b"not to be kept")
     });
     let settings = Settings::new(&upstream.url()).disk_may_fill();
@@ -63,6 +64,7 @@ fn an_answer_that_cannot_be_kept_reaches_its_caller_and_never_runs_again() {
     client.write(&Request::payment("unkept").bytes()).unwrap();
     upstream.await_arrivals("unkept", 1);
     gateway.fill_disk();
+    full.give();
     let answer = client.read_answer("POST").unwrap();
     assert_eq!((answer.status, answer.text().as_str()), (201, "not to be kept"));
     let retry = Request::payment("unkept").answer(gateway.address());

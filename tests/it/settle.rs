@@ -1,9 +1,6 @@
 //! Operators: what is in doubt is finished or freed, by hand or over the admin listener.
 
-use std::thread;
-use std::time::Duration;
-
-use hapax_tests::{Answer, Connection, Gateway, Next, Request, Settings, Upstream, respond};
+use hapax_tests::{Answer, Connection, Cue, Gateway, Next, Request, Settings, Upstream, respond};
 use serde_json::{Value, json};
 
 /// Loses the answer of each key's first arrival.
@@ -129,8 +126,10 @@ fn the_admin_call_settles_what_is_in_doubt_and_nothing_else() {
 /// Ruling 13: what runs is its owner's to settle, and what is completed is nobody's.
 #[test]
 fn what_runs_or_is_completed_is_not_settled_by_an_operator() {
-    let upstream = Upstream::start(|_, stream| {
-        thread::sleep(Duration::from_millis(1_500));
+    let told = Cue::default();
+    let operator_told = told.clone();
+    let upstream = Upstream::start(move |_, stream| {
+        operator_told.wait_for(1);
         respond(stream, 201, &[], b"its own end")
     });
     let gateway = Settings::new(&upstream.url()).start();
@@ -145,6 +144,7 @@ fn what_runs_or_is_completed_is_not_settled_by_an_operator() {
         assert_eq!(answer.status, 409, "{state}: {}", answer.text());
     };
     refused("in_progress");
+    told.give();
     assert_eq!(client.read_answer("POST").unwrap().text(), "its own end");
     refused("completed");
     let replay = Request::payment("own").answer(gateway.address());

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hapax_tests::{Connection, Gateway, Request, Settings, Upstream, eventually, respond};
+use hapax_tests::{Connection, Cue, Gateway, Request, Settings, Upstream, eventually, respond};
 
 /// One process per folder: the second says so, in one sentence, and leaves the first alone.
 #[test]
@@ -71,8 +71,10 @@ fn a_foreign_folder_or_another_secret_ends_with_78() {
 /// DBT-10: what runs is finished and answered, new work is refused, and the end is clean.
 #[test]
 fn a_drain_finishes_what_runs_and_refuses_what_comes() {
-    let upstream = Upstream::start(|_, stream| {
-        thread::sleep(Duration::from_millis(1_200));
+    let refused = Cue::default();
+    let others_refused = refused.clone();
+    let upstream = Upstream::start(move |_, stream| {
+        others_refused.wait_for(1);
         respond(stream, 201, &[], b"finished")
     });
     let settings = Settings::new(&upstream.url());
@@ -96,9 +98,9 @@ fn a_drain_finishes_what_runs_and_refuses_what_comes() {
         let mut number = 0;
         eventually("new work is refused", || {
             number += 1;
-            let refused = is_refused(&format!("early-{number}"));
-            assert!(refused || number < 3, "new work is still taken");
-            refused
+            let is_refused = is_refused(&format!("early-{number}"));
+            assert!(is_refused || number < 3, "new work is still taken");
+            is_refused
         });
         assert!(is_refused("new"));
         assert!(!running.is_finished(), "refused while others run");
@@ -106,6 +108,7 @@ fn a_drain_finishes_what_runs_and_refuses_what_comes() {
         if let Ok(answer) = idle.call(&Request::payment("on-idle")) {
             assert_eq!(answer.status, 503, "{}", answer.text());
         }
+        refused.give();
         let answer = running.join().unwrap();
         assert_eq!((answer.status, answer.text().as_str()), (201, "finished"));
     });

@@ -6,6 +6,7 @@
 mod binary;
 mod chance;
 mod client;
+mod cue;
 mod gateway;
 mod relay;
 mod servers;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 pub use binary::binary;
 pub use chance::Chance;
 pub use client::{Answer, Connection, Request};
+pub use cue::Cue;
 pub use gateway::{Ended, Gateway};
 pub use relay::Relay;
 pub use servers::{Postgres, Redis, RedisCluster, Reply};

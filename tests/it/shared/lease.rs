@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hapax_tests::{Connection, Place, Request, Shared, Upstream, eventually, respond};
+use hapax_tests::{Connection, Cue, Place, Request, Shared, Upstream, eventually, respond};
 
 on_each_store!(
     a_key_whose_owner_on_another_node_died_is_busy_and_then_in_doubt,
@@ -34,7 +34,7 @@ fn a_key_whose_owner_on_another_node_died_is_busy_and_then_in_doubt(kind: Shared
     let retry_after = busy.fields.first("retry-after").and_then(|after| after.parse::<u64>().ok());
     assert!(retry_after.is_some_and(|after| (1..=LEASE.as_secs()).contains(&after)));
     eventually("its lease is over", || retry().problem().as_deref() == Some("outcome-unknown"));
-    assert!(died.elapsed() < LEASE + Duration::from_secs(3), "took {:?}", died.elapsed());
+    assert!(died.elapsed() < LEASE + Duration::from_secs(8), "took {:?}", died.elapsed());
     assert_eq!(upstream.arrivals("orphan"), 1);
 }
 
@@ -64,8 +64,10 @@ fn an_owner_that_slept_past_its_lease_still_brings_its_answer_to_all_nodes(kind:
 
 /// CON-04 across nodes: it renews while it lives.
 fn an_owner_slower_than_its_lease_keeps_its_key_on_all_nodes(kind: Shared) {
-    let upstream = Upstream::start(|_, stream| {
-        thread::sleep(LEASE * 2);
+    let told = Cue::default();
+    let others_told = told.clone();
+    let upstream = Upstream::start(move |_, stream| {
+        others_told.wait_for(1);
         respond(stream, 201, &[], b"slow")
     });
     let place = Place::take(kind);
@@ -79,6 +81,7 @@ fn an_owner_slower_than_its_lease_keeps_its_key_on_all_nodes(kind: Shared) {
         assert_eq!(busy.problem().as_deref(), Some("in-progress"), "{}", busy.text());
         thread::sleep(LEASE / 4);
     }
+    told.give();
     assert_eq!(owner.read_answer("POST").unwrap().text(), "slow");
     assert!(Request::payment("slow").answer(other.address()).replayed());
     assert_eq!(upstream.arrivals("slow"), 1);

@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use hapax_tests::{Answer, Connection, Gateway, Place, Request, Shared, Upstream, respond};
+use hapax_tests::{Answer, Connection, Cue, Gateway, Place, Request, Shared, Upstream, respond};
 
 const REQUESTS: usize = 50;
 const ROUNDS: usize = 4;
@@ -26,7 +26,7 @@ fn fifty_duplicates_over_two_gateways_are_one_run(kind: Shared) {
     let gateways = [settings.start(), settings.start()];
     for round in 0..ROUNDS {
         let key = format!("click-{round}");
-        let answers = click(&gateways, &key);
+        let answers = click(&gateways, &key, || {});
         let body = format!("run 1 of {key}");
         for answer in &answers {
             assert_eq!((answer.status, answer.text()), (201, body.clone()), "{answer:?}");
@@ -40,7 +40,11 @@ fn fifty_duplicates_over_two_gateways_are_one_run(kind: Shared) {
 /// Ruling 1 across nodes: an answer that is not kept reaches who shares the owner's process; the
 /// others hear that it ran just now; only who comes later runs it again.
 fn fifty_clicks_on_a_failing_service_over_two_gateways_are_one_run(kind: Shared) {
-    let upstream = Upstream::start(|arrival, stream| {
+    let sent = Cue::default();
+    let all_sent = sent.clone();
+    let upstream = Upstream::start(move |arrival, stream| {
+        all_sent.wait_for(REQUESTS);
+        // Time for the gateways to read what is sent.
         thread::sleep(Duration::from_millis(800));
         let status = if arrival.number == 1 { 500 } else { 201 };
         respond(stream, status, &[], b"out of order")
@@ -48,7 +52,7 @@ fn fifty_clicks_on_a_failing_service_over_two_gateways_are_one_run(kind: Shared)
     let place = Place::take(kind);
     let settings = place.settings(&upstream.url());
     let gateways = [settings.start(), settings.start()];
-    let answers = click(&gateways, "failing");
+    let answers = click(&gateways, "failing", || sent.give());
     assert_eq!(upstream.arrivals("failing"), 1, "nobody ran it again unasked");
     let failed = answers.iter().filter(|answer| answer.status == 500).count();
     let told = answers.iter().filter(|answer| answer.problem().as_deref() == Some("in-progress"));
@@ -58,16 +62,19 @@ fn fifty_clicks_on_a_failing_service_over_two_gateways_are_one_run(kind: Shared)
 }
 
 /// All at once, over connections that are open already, half of them to each gateway.
-fn click(gateways: &[Gateway; 2], key: &str) -> Vec<Answer> {
+fn click(gateways: &[Gateway; 2], key: &str, sent: impl Fn() + Sync) -> Vec<Answer> {
     let barrier = Barrier::new(REQUESTS);
     thread::scope(|scope| {
         let clicks: Vec<_> = (0..REQUESTS)
             .map(|number| {
-                let (address, barrier) = (gateways[number % 2].address(), &barrier);
+                let address = gateways[number % 2].address();
+                let (barrier, sent) = (&barrier, &sent);
                 scope.spawn(move || {
                     let mut connection = Connection::open(address).unwrap();
                     barrier.wait();
-                    connection.call(&Request::payment(key)).unwrap()
+                    connection.write(&Request::payment(key).bytes()).unwrap();
+                    sent();
+                    connection.read_answer("POST").unwrap()
                 })
             })
             .collect();

@@ -1,11 +1,11 @@
 //! A store that is away for a while: nothing runs unprotected, nothing is forgotten, and nobody has to
 //! start a gateway again.
 
-use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use hapax_tests::{
-    Answer, Connection, Gateway, Request, Server, Settings, Shared, Upstream, eventually, respond,
+    Answer, Connection, Cue, Gateway, Request, Server, Settings, Shared, Upstream, eventually,
+    respond,
 };
 
 on_each_store!(
@@ -90,9 +90,10 @@ fn is_open(gateways: &[Gateway; 2], upstream: &Upstream, before: &Answer) {
 /// DBT-08, ruling 12: the store goes while the upstream works. The caller gets the answer; retries
 /// hear that it runs, or that nobody knows; when the store is back, all get the answer.
 fn an_answer_during_an_outage_reaches_its_caller_and_is_kept_afterwards(kind: Shared) {
-    static IS_AWAY: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
-    let upstream = Upstream::start(|_, stream| {
-        drop(IS_AWAY.1.wait_while(IS_AWAY.0.lock().unwrap(), |away| !*away).unwrap());
+    let away = Cue::default();
+    let is_away = away.clone();
+    let upstream = Upstream::start(move |_, stream| {
+        is_away.wait_for(1);
         respond(stream, 201, &[], b"worked meanwhile")
     });
     let mut server = Server::start(kind);
@@ -101,8 +102,7 @@ fn an_answer_during_an_outage_reaches_its_caller_and_is_kept_afterwards(kind: Sh
     client.write(&Request::payment("meanwhile").bytes()).unwrap();
     upstream.await_arrivals("meanwhile", 1);
     server.kill();
-    *IS_AWAY.0.lock().unwrap() = true;
-    IS_AWAY.1.notify_all();
+    away.give();
     let answer = client.read_answer("POST").unwrap();
     assert_eq!((answer.status, answer.text().as_str()), (201, "worked meanwhile"));
     for gateway in &gateways {

@@ -1,12 +1,11 @@
 //! Who waits on another node is woken.
 
-use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hapax_tests::{Connection, Place, Request, Shared, Upstream, respond};
+use hapax_tests::{Connection, Cue, Place, Request, Shared, Upstream, respond};
 
-const ROUNDS: u32 = 30;
+const ROUNDS: usize = 30;
 
 /// Polling, the net below the hints, looks once a second.
 const MEDIAN_MAX: Duration = Duration::from_millis(300);
@@ -15,11 +14,11 @@ on_each_store!(a_waiter_on_another_node_is_woken);
 
 /// CON-03: how long after the owner's client a waiter on another node has the answer.
 fn a_waiter_on_another_node_is_woken(kind: Shared) {
-    static DONE: (Mutex<u32>, Condvar) = (Mutex::new(0), Condvar::new());
-    let upstream = Upstream::start(|arrival, stream| {
-        let round: u32 = arrival.key.strip_prefix("round-").unwrap().parse().unwrap();
-        let waits = |done: &mut u32| *done < round;
-        drop(DONE.1.wait_while(DONE.0.lock().unwrap(), waits).unwrap());
+    let done = Cue::default();
+    let is_done = done.clone();
+    let upstream = Upstream::start(move |arrival, stream| {
+        let round = arrival.key.strip_prefix("round-").unwrap().parse().unwrap();
+        is_done.wait_for(round);
         respond(stream, 201, &[], b"done")
     });
     let place = Place::take(kind);
@@ -37,8 +36,7 @@ fn a_waiter_on_another_node_is_woken(kind: Shared) {
             thread::sleep(Duration::from_millis(100));
             let waited = thread::scope(|scope| {
                 let waiting = scope.spawn(|| (waiter.read_answer("POST").unwrap(), Instant::now()));
-                *DONE.0.lock().unwrap() = round;
-                DONE.1.notify_all();
+                done.give();
                 let first = (owner.read_answer("POST").unwrap(), Instant::now());
                 let second = waiting.join().unwrap();
                 assert!(!first.0.replayed() && second.0.replayed());

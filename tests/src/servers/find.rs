@@ -31,11 +31,15 @@ pub(super) fn postgres() -> PathBuf {
     found.expect("PostgreSQL is on this machine: install the package `postgresql`")
 }
 
-/// `redis-server`, or `valkey-server`.
+/// What `HAPAX_TEST_REDIS_PROGRAM` names, or `redis-server`, or `valkey-server`.
 ///
 /// # Panics
 /// When neither is installed.
 pub(super) fn redis() -> PathBuf {
+    let named = std::env::var_os("HAPAX_TEST_REDIS_PROGRAM").filter(|program| !program.is_empty());
+    if let Some(program) = named {
+        return program.into();
+    }
     let found = on_path("redis-server").or_else(|| on_path("valkey-server"));
     found.expect("Redis is on this machine: install the package `redis-server`")
 }
