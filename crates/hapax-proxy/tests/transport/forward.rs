@@ -277,11 +277,11 @@ async fn a_silent_upstream_is_a_timeout_and_a_slow_body_is_not() {
             std::future::pending::<()>().await;
         }
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no").await.unwrap();
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
         stream.write_all(b"k").await.unwrap();
     })
     .await;
-    let server = gateway(upstream(addr), ListenConfig::default(), Duration::from_millis(200));
+    let server = gateway(upstream(addr), ListenConfig::default(), Duration::from_secs(1));
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
     let silent = talk(server.local_addr(), get("/silent").as_bytes()).await;
     assert!(silent.starts_with("HTTP/1.1 504 "), "{silent}");

@@ -44,14 +44,15 @@ async fn a_head_that_does_not_come_is_answered_408() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_without_an_answer() {
-    let server = serve(short(), |_, _| async { plain(StatusCode::OK, "") });
+    let config = ListenConfig { idle_timeout: Duration::from_secs(1), ..short() };
+    let server = serve(config, |_, _| async { plain(StatusCode::OK, "") });
     assert_eq!(talk(server.local_addr(), b"").await, "");
     let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
     for _ in 0..3 {
         // In use it stays, although all of it takes longer than the limit.
         stream.write_all(GET).await.unwrap();
         assert!(read_head(&mut stream).await.unwrap().starts_with("HTTP/1.1 200 "));
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(400)).await;
     }
     assert_eq!(read_all(&mut stream).await, "");
     eventually("all closed", || server.connections() == 0).await;
@@ -226,10 +227,10 @@ async fn a_drain_waits_for_detached_operations_and_cuts_what_is_out_of_time() {
         assert!(talk(addr, request.as_bytes()).await.starts_with("HTTP/1.1 202 "));
     }
     let started = Instant::now();
-    let drained = server.drain(Duration::from_millis(900)).await;
+    let drained = server.drain(Duration::from_secs(3)).await;
     assert_eq!(drained, Drained { operations_cut: 1, connections_cut: 0 });
     assert_eq!(done.load(Ordering::SeqCst), 1, "the short one was let finish");
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
