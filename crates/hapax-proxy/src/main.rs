@@ -1,5 +1,6 @@
 //! `hapax`: reads what is asked for, does it, and ends with a code that says how it went.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use hapax_proxy::cli::{self, Command, KeysArgs, exit};
@@ -99,7 +100,9 @@ fn log(format: LogFormat) {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Json => builder.json().init(),
-        LogFormat::Text => builder.init(),
+        LogFormat::Text if std::io::stderr().is_terminal() => builder.init(),
+        // Files and collectors of logs do not read colours.
+        LogFormat::Text => builder.with_ansi(false).init(),
     }
 }
 
