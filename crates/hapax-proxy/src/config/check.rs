@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::gateway::Config;
 use super::policy::{KeyMode, Unknown};
 use super::route::RouteConfig;
+use super::setting::Setting as _;
 use super::source::PrincipalSource;
 use super::store::StoreConfig;
 use super::units::show_duration;
@@ -41,6 +42,8 @@ pub(super) fn gateway(config: &Config) -> Vec<Found> {
     found.extend(problem_base(&config.problem_base));
     found.extend(config.cors_origins.iter().find_map(|origin| cors_origin(origin)));
     found.extend(admin(config));
+    found.extend(listen_url(config));
+    found.extend(names(config));
     found
 }
 
@@ -138,6 +141,46 @@ fn cors_origin(origin: &str) -> Option<Found> {
                     \"https://shop.example\""
             .to_owned(),
     })
+}
+
+fn listen_url(config: &Config) -> Option<Found> {
+    let url = config.postgres.listen_url.as_ref()?;
+    let complaint = match StoreConfig::read(url.reveal()) {
+        Ok(StoreConfig::Postgres(_)) => return None,
+        Ok(StoreConfig::File(_) | StoreConfig::Memory | StoreConfig::Redis(_)) => {
+            "is no PostgreSQL server".to_owned()
+        }
+        Err(problem) => problem,
+    };
+    let complaint = format!("{complaint}; write \"postgres://USER:PASSWORD@HOST:PORT/DATABASE\"");
+    Some(Found { setting: "postgres.listen_url", complaint })
+}
+
+/// The names that the stores take; they look again as they open.
+fn names(config: &Config) -> Vec<Found> {
+    const BYTES_MAX: usize = 40;
+    let has =
+        |name: &str, legal: fn(u8) -> bool| name.bytes().all(legal) && name.len() <= BYTES_MAX;
+    let (schema, prefix) = (&config.postgres.schema, &config.redis.prefix);
+    let mut found = Vec::new();
+    let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    if !has(schema, lower) || schema.starts_with(|first: char| first.is_ascii_digit()) {
+        found.push(Found {
+            setting: "postgres.schema",
+            complaint: "is no name for a schema; write up to 40 lower-case letters, digits and \
+                        \"_\", the first no digit"
+                .to_owned(),
+        });
+    }
+    if !has(prefix, |b| b.is_ascii_alphanumeric() || b"_-.:".contains(&b)) {
+        found.push(Found {
+            setting: "redis.prefix",
+            complaint: "cannot stand in the name of a key; write up to 40 letters, digits, \"_\", \
+                        \"-\", \".\" and \":\""
+                .to_owned(),
+        });
+    }
+    found
 }
 
 fn admin(config: &Config) -> Option<Found> {

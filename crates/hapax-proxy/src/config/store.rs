@@ -6,6 +6,41 @@ use std::path::PathBuf;
 use super::secret::Secret;
 use super::setting::Setting;
 
+/// What may stand behind the `?` of `postgres://`. PostgreSQL's own clients know more.
+const POSTGRES_PARAMETERS: &[&str] = &[
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "user",
+];
+
+/// The same for `redis://` and `rediss://`.
+const REDIS_PARAMETERS: &[&str] = &["protocol"];
+
+/// The same for `redis-cluster://`.
+const CLUSTER_PARAMETERS: &[&str] = &["tls"];
+
+/// Those of all stores that say nothing that others may not read.
+const SHOWN_PARAMETERS: &[&str] = &[
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "port",
+    "protocol",
+    "sslmode",
+    "sslrootcert",
+    "tls",
+];
+
 /// Which store, and how to reach it. Parsed only: nothing is opened, and whether this build
 /// carries the store is for the assembly to say.
 ///
@@ -52,10 +87,20 @@ impl Setting for StoreConfig {
             "memory" => Err("has text after \"memory:\", which keeps nothing anywhere".to_owned()),
             "file" => file(rest),
             "postgres" | "postgresql" => {
-                server(rest).map(|()| Self::Postgres(Secret::new(text.to_owned())))
+                server(rest)?;
+                parameters(rest, POSTGRES_PARAMETERS)?;
+                Ok(Self::Postgres(Secret::new(text.to_owned())))
             }
-            "redis" | "rediss" => server(rest).map(|()| Self::Redis(Secret::new(text.to_owned()))),
-            "redis-cluster" => cluster(rest).map(|()| Self::Redis(Secret::new(text.to_owned()))),
+            "redis" | "rediss" => {
+                server(rest)?;
+                parameters(rest, REDIS_PARAMETERS)?;
+                Ok(Self::Redis(Secret::new(text.to_owned())))
+            }
+            "redis-cluster" => {
+                cluster(rest)?;
+                parameters(rest, CLUSTER_PARAMETERS)?;
+                Ok(Self::Redis(Secret::new(text.to_owned())))
+            }
             _ => Err("names no store we know".to_owned()),
         }
     }
@@ -104,18 +149,45 @@ fn cluster(rest: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The address with whatever stands before `@`, and every query value, replaced.
-///
-/// A driver may take a password from the query as well (`?password=...`).
+/// Drivers pass over a parameter that they do not know, at best with a line in the log that repeats
+/// its value. Who misspells `sslmode` is to hear of it, rather than to go on without encryption.
+fn parameters(rest: &str, known: &[&str]) -> Result<(), String> {
+    let Some((_, query)) = rest.split_once('?') else { return Ok(()) };
+    let names = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
+    let Some(name) = names.into_iter().find(|name| !known.contains(name)) else { return Ok(()) };
+    // A password that has a `?` in it looks like a parameter, and is not to be repeated.
+    let is_word = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let named = if is_word && !name.is_empty() && !query.contains('@') {
+        format!(" \"{name}\"")
+    } else {
+        String::new()
+    };
+    Err(format!(
+        "has an unknown parameter{named} behind \"?\", where it may have {}",
+        known.join(", ")
+    ))
+}
+
+/// The address without credentials, for people to read: what stands before `@` is replaced, and so
+/// is every parameter that could hold a secret (`?password=...`).
 pub(super) fn redacted(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let (place, query) = match rest.split_once('?') {
-        Some((place, _)) => (place, "?redacted"),
-        None => (rest, ""),
+        // A password that has a `?` in it, or a parameter that has an `@`: nobody knows which.
+        Some((_, query)) if query.contains('@') => return format!("{scheme}://redacted"),
+        Some((place, query)) => (place, Some(query)),
+        None => (rest, None),
     };
     let (user, place) = match place.rsplit_once('@') {
         Some((_, place)) => ("redacted@", place),
         None => ("", place),
+    };
+    let is_shown =
+        |pair: &str| pair.split_once('=').is_some_and(|(name, _)| SHOWN_PARAMETERS.contains(&name));
+    let query = match query {
+        None => String::new(),
+        Some(query) if query.split('&').all(is_shown) => format!("?{query}"),
+        Some(_) => "?redacted".to_owned(),
     };
     format!("{scheme}://{user}{place}{query}")
 }
@@ -175,6 +247,35 @@ mod tests {
         }
     }
 
+    /// The library would pass them over and go on without what they ask for.
+    #[test]
+    fn parameters_that_nobody_heeds_are_refused() {
+        for (text, named) in [
+            ("postgres://db/x?sslmod=require", " \"sslmod\""),
+            ("postgres://db/x?sslmode=require&channel_binding=require", " \"channel_binding\""),
+            ("postgres://db/x?sslpassword=geheim", " \"sslpassword\""),
+            ("postgres://db/x?", ""),
+            ("redis://h:1?tls=true", " \"tls\""),
+            ("rediss://h:1/0?password=geheim", " \"password\""),
+            ("redis-cluster://h:1?protocol=resp3", " \"protocol\""),
+            // Rather a password with a question mark in it.
+            ("postgres://u:ge?heim@db/x", ""),
+            ("redis://:ge?heim&a=@h:1", ""),
+        ] {
+            let problem = StoreConfig::read(text).unwrap_err();
+            let start = format!("has an unknown parameter{named} behind");
+            assert!(problem.starts_with(&start) && !problem.contains("heim"), "{text}: {problem}");
+        }
+        for text in [
+            "postgres://db/x?sslmode=verify-full&sslrootcert=/ca.pem&application_name=hapax",
+            "postgres:///x?host=/run/postgresql&user=u&password=p&options=-cwork_mem=1MB",
+            "redis://h:1/2?protocol=resp3",
+            "redis-cluster://h:1?tls=true",
+        ] {
+            assert!(StoreConfig::read(text).is_ok(), "{text}");
+        }
+    }
+
     #[test]
     fn credentials_are_never_shown() {
         for (text, shown) in [
@@ -188,5 +289,29 @@ mod tests {
             assert_eq!(store.to_string(), shown);
             assert!(!format!("{store:?}").contains("heim"), "{text}");
         }
+        // A refusal shows the address too.
+        for (text, shown) in [
+            ("postgres://u:ge?heim@db/x", "postgres://redacted"),
+            ("redis://:ge?heim?@h:1", "redis://redacted"),
+            ("postgres://db/x?user=geheim@db", "postgres://redacted"),
+            ("postgres://db/x?geheim", "postgres://db/x?redacted"),
+        ] {
+            assert_eq!(redacted(text), shown);
+        }
+    }
+
+    #[test]
+    fn parameters_without_secrets_are_shown_and_read_back() {
+        for text in [
+            "postgres://db/x?sslmode=verify-full&sslrootcert=/ca.pem",
+            "postgres:///x?host=/run/postgresql",
+            "redis-cluster://a:1?tls=true",
+        ] {
+            assert_eq!(redacted(text), text);
+        }
+        assert_eq!(
+            redacted("postgres://u:p@db/x?sslmode=require&password=geheim"),
+            "postgres://redacted@db/x?redacted",
+        );
     }
 }
