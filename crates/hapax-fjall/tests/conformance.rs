@@ -66,6 +66,11 @@ impl Subject for Folder {
         self.clock.advance(by);
     }
 
+    /// It counts from its opening, whatever becomes of the wall's clock (ruling 19).
+    async fn step_back(&self, _by: Duration) -> bool {
+        false
+    }
+
     async fn reopen(self: Box<Self>) -> Option<Box<dyn Subject>> {
         let Self { clock, dir, options, store } = *self;
         drop(Arc::into_inner(store).expect("the case holds no handle"));

@@ -91,6 +91,11 @@ impl Subject for Schema {
         self.place.clock.advance(by);
     }
 
+    async fn step_back(&self, by: Duration) -> bool {
+        self.place.clock.step_back(by);
+        true
+    }
+
     async fn reopen(self: Box<Self>) -> Option<Box<dyn Subject>> {
         let Self { mode, place, server, store } = *self;
         drop(Arc::into_inner(store).expect("the case holds no handle"));

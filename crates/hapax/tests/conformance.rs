@@ -18,7 +18,8 @@ mod sound {
     hapax::store_conformance!(Mutants { defect: None });
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+/// On one thread whose time is paused: what is lost is waited for in no time.
+#[tokio::test(start_paused = true)]
 async fn every_defect_is_rejected_by_its_case() {
     use hapax::conformance::mutants::{Defect, Mutants};
     use hapax::conformance::{Verdict, run};
@@ -78,6 +79,10 @@ mod unplanned {
 
         async fn advance(&self, by: Duration) {
             self.0.advance(by).await;
+        }
+
+        async fn step_back(&self, by: Duration) -> bool {
+            self.0.step_back(by).await
         }
 
         async fn reopen(self: Box<Self>) -> Option<Box<dyn Subject>> {
@@ -151,6 +156,11 @@ mod drifting {
 
         async fn advance(&self, by: Duration) {
             self.clock.0.advance(by);
+        }
+
+        async fn step_back(&self, by: Duration) -> bool {
+            self.clock.0.step_to(self.clock.now().minus(by));
+            true
         }
 
         async fn reopen(self: Box<Self>) -> Option<Box<dyn Subject>> {

@@ -57,6 +57,11 @@ impl Subject for Keys {
         self.place.clock.advance(by);
     }
 
+    async fn step_back(&self, by: Duration) -> bool {
+        self.place.clock.step_back(by);
+        true
+    }
+
     async fn reopen(self: Box<Self>) -> Option<Box<dyn Subject>> {
         let Self { place, store } = *self;
         drop(Arc::into_inner(store).expect("the case holds no handle"));

@@ -1,4 +1,4 @@
-//! What expires, when, and by whose clock (TTL-01 to TTL-03, DBT-11, rulings 9 and 10).
+//! What expires, and when (TTL-01 to TTL-03, DBT-11, rulings 9 and 10).
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Longer than anything is kept that is not kept for ever.
 const YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-pub(super) const CASES: [Case; 11] = [
+pub(super) const CASES: [Case; 10] = [
     Case::free("ttl_01_answer_stays_until_just_before_expiry", |h| Ending::of(stays(h))),
     Case::free("ttl_01_expired_key_runs_as_if_new", |h| Ending::of(runs_as_new(h))),
     Case::free("ttl_02_sweeping_does_not_shorten", |h| Ending::of(not_shortened(h))),
@@ -30,7 +30,6 @@ pub(super) const CASES: [Case; 11] = [
     Case::free("released_key_refuses_another_request_until_expiry", |h| Ending::of(tombstone(h))),
     Case::free("dbt_11_sweep_never_removes_doubt", |h| Ending::of(doubt_stays(h))),
     Case::free("dbt_11_doubt_ends_where_the_claim_said_so", |h| Ending::of(doubt_ends(h))),
-    Case::free("leases_are_judged_by_one_clock", |h| Ending::of(one_clock(h))),
 ];
 
 async fn completed(scene: &Scene) -> Result<Lease, Stop> {
@@ -195,28 +194,4 @@ async fn doubt_ends(harness: &dyn Harness) -> Result<(), Stop> {
         mirror.grant(&Claim { attempt: attempt(9), ..ending(n) }).await?;
     }
     same("what did not", &mirror.scene.status(id_of(3)).await?, &"completed")
-}
-
-/// Whichever node asks, the store's time is one (section 7.4): a lease granted by one node is
-/// neither over nor longer for another.
-async fn one_clock(harness: &dyn Harness) -> Result<(), Stop> {
-    let scene = Scene::new(harness).await;
-    let [one, other] = scene.nodes().await;
-    for (granting, asking, n) in [(&one, &other, 1), (&other, &one, 3)] {
-        let wish = Claim { id: id_of(n), ..claim(n) };
-        let before = asking.stats().await?.now;
-        let crate::machine::Claimed::Granted(lease) = granting.claim(&wish).await? else {
-            return failed("a first claim was held");
-        };
-        let after = asking.stats().await?.now;
-        let within = (before..=after).contains(&lease.claimed_at);
-        ensure(within, format_args!("{:?} is not in {before:?}..={after:?}", lease.claimed_at))?;
-        for (by, expected) in [(TERM - SECOND, "running"), (SECOND, "lapsed")] {
-            scene.advance(by).await;
-            let seen = asking.peek(&wish.id).await?;
-            let status = seen.map(|seen| word(seen.record.status(seen.now)));
-            same("what the other node sees", &status, &Some(expected))?;
-        }
-    }
-    Ok(())
 }

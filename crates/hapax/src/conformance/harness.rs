@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::store::{MemoryStore, Store};
-use crate::time::ManualClock;
+use crate::time::{Clock as _, ManualClock};
 
 /// Records that a store of [`Harness::fresh`] must be able to hold.
 const RECORDS_MAX: usize = 10_000;
@@ -38,6 +38,10 @@ pub trait Subject: Send + Sync {
 
     /// Moves the store's clock forward.
     async fn advance(&self, by: Duration);
+
+    /// Moves it back, as a server's clock steps when somebody sets it; `false` where the store's time
+    /// never does.
+    async fn step_back(&self, by: Duration) -> bool;
 
     /// Ends the store without notice, as the end of its process would, and opens what it left
     /// behind; `None` where nothing is left. The case holds no handle of the store meanwhile.
@@ -86,6 +90,11 @@ impl Subject for MemorySubject {
 
     async fn advance(&self, by: Duration) {
         self.clock.advance(by);
+    }
+
+    async fn step_back(&self, by: Duration) -> bool {
+        self.clock.step_to(self.clock.now().minus(by));
+        true
     }
 
     async fn reopen(self: Box<Self>) -> Option<Box<dyn Subject>> {

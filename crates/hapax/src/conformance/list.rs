@@ -151,6 +151,7 @@ macro_rules! __conformance_cases {
             race_of_claims_on_released_grants_one
             race_of_claims_on_expired_grants_one
             race_of_takeovers_grants_one
+            race_of_a_crowd_grants_one
             race_of_repeated_claims_grants_one_lease
             race_of_settlements_has_one_outcome
             race_of_owner_and_operator_has_one_outcome
@@ -204,6 +205,10 @@ macro_rules! __conformance_cases {
             dbt_11_sweep_never_removes_doubt
             dbt_11_doubt_ends_where_the_claim_said_so
             leases_are_judged_by_one_clock
+            con_04_renewal_never_shortens_a_lease
+            con_05_fences_grow_when_the_clock_steps_back
+            con_03_hint_of_each_end_reaches_another_node
+            con_03_hint_after_a_takeover_reaches_who_waited_before_it
         }
     };
 }

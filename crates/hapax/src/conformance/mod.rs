@@ -17,17 +17,21 @@
 //! | durability | everything replied to survives the end of the process |
 //! | fidelity | what is put in comes out, byte by byte |
 //! | expiry | TTL-01 to TTL-03 and DBT-11 |
+//! | clock | one clock judges for all nodes, and may be set back |
+//! | hints | whoever waits on another node is told of the end |
 //!
-//! No case sleeps or reads a clock: time is the [`Subject`]'s. What a store does not promise in its
+//! No case sleeps or reads a clock: time is the [`Subject`]'s, and only hints are waited for. What a store does not promise in its
 //! [`Guarantees`](crate::Guarantees) is skipped, and the skip is printed. That the suite finds what
 //! it is for, is shown by [`mutants`]: stores with one defect each.
 
 mod cases;
 mod chance;
+mod clock;
 mod durability;
 mod expiry;
 mod fidelity;
 mod harness;
+mod hints;
 mod history;
 mod list;
 mod mirror;
@@ -95,6 +99,8 @@ fn all() -> impl Iterator<Item = Case> {
         .chain(durability::CASES)
         .chain(fidelity::CASES)
         .chain(expiry::CASES)
+        .chain(clock::CASES)
+        .chain(hints::CASES)
 }
 
 /// The names of all cases, in the order of the groups.

@@ -4,9 +4,11 @@
 //! failed proves nothing; a store that passes although it should not is a missing case, and becomes
 //! a defect here.
 
+mod hints;
 mod store;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,8 +18,9 @@ use super::harness::{Harness, Subject};
 use crate::record::{Phase, Record};
 use crate::scope::RecordId;
 use crate::store::Store;
-use crate::time::ManualClock;
-use store::MutantStore;
+use crate::time::{Clock as _, ManualClock};
+use hints::Hints;
+use store::{MutantStore, Node};
 
 /// What is wrong with a store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,16 +33,22 @@ pub enum Defect {
     CheckThenAct,
     /// An expired claim of a dead owner, or an unknown outcome, counts as free.
     DoubtIsFree,
+    /// Who waits is told of answers and releases, not of doubts.
+    DoubtUntold,
     /// A claim writes twice; dropped between, it leaves a record that nobody holds.
     DroppedClaimSticks,
     /// When it is full, it makes room by forgetting a live record.
     EvictsWhenFull,
     /// An expired record is still held against the key.
     ExpiredBlocks,
+    /// A fence is the time of the claim, whatever the one before it was.
+    FenceIsTime,
     /// Each owner gets the same fence.
     FenceRestarts,
     /// Repeated header lines become one.
     HeadersJoined,
+    /// Only those are told who wait on the node where the operation ran.
+    HintsStayHome,
     /// An owner whose lease is over is refused although nobody took over.
     LateOwnerRefused,
     /// A second answer replaces the first.
@@ -58,10 +67,14 @@ pub enum Defect {
     ProgressLost,
     /// A running record may be purged unforced.
     PurgesRunning,
+    /// A claim that has to wait for a connection acts on what stood before it waited.
+    QueuedClaimIsStale,
     /// Another attempt runs before the first one's late answer can be ruled out.
     ReclaimsEarly,
     /// Releasing deletes the record.
     ReleaseDeletes,
+    /// A renewed lease ends one term from now, even if it was to end later.
+    RenewalShortens,
     /// Renewing looks at the record, not at who holds it.
     RenewsForAnyone,
     /// Renewing a settled record makes it run again.
@@ -90,22 +103,27 @@ pub enum Defect {
     SweepsEarly,
     /// The sweep looks, and removes later.
     SweepThenAct,
+    /// Who waited for an attempt that vanished is not told of the end of the next.
+    TakeoverForgetsWaiters,
     /// Trailers become headers.
     TrailersMerged,
 }
 
 impl Defect {
     /// All defects.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 41] = [
         Self::AttemptsUncounted,
         Self::BodyTruncated,
         Self::CheckThenAct,
         Self::DoubtIsFree,
+        Self::DoubtUntold,
         Self::DroppedClaimSticks,
         Self::EvictsWhenFull,
         Self::ExpiredBlocks,
+        Self::FenceIsTime,
         Self::FenceRestarts,
         Self::HeadersJoined,
+        Self::HintsStayHome,
         Self::LateOwnerRefused,
         Self::LateSettleOverwrites,
         Self::LeaseIsRetention,
@@ -115,8 +133,10 @@ impl Defect {
         Self::OperatorSettlesRunning,
         Self::ProgressLost,
         Self::PurgesRunning,
+        Self::QueuedClaimIsStale,
         Self::ReclaimsEarly,
         Self::ReleaseDeletes,
+        Self::RenewalShortens,
         Self::RenewsForAnyone,
         Self::RenewRevives,
         Self::ReopenForgets,
@@ -131,6 +151,7 @@ impl Defect {
         Self::SweepsDoubt,
         Self::SweepsEarly,
         Self::SweepThenAct,
+        Self::TakeoverForgetsWaiters,
         Self::TrailersMerged,
     ];
 
@@ -142,11 +163,14 @@ impl Defect {
             Self::BodyTruncated => "answer_of_a_mebibyte_comes_back",
             Self::CheckThenAct => "race_of_first_claims_grants_one",
             Self::DoubtIsFree => "claim_on_doubt_is_held",
+            Self::DoubtUntold => "con_03_hint_of_each_end_reaches_another_node",
             Self::DroppedClaimSticks => "dropped_claim_is_made_or_not",
             Self::EvictsWhenFull => "full_store_refuses_new_records",
             Self::ExpiredBlocks => "ttl_01_expired_key_runs_as_if_new",
+            Self::FenceIsTime => "con_05_fences_grow_when_the_clock_steps_back",
             Self::FenceRestarts => "claim_on_released_is_granted",
             Self::HeadersJoined => "answer_with_repeated_headers_comes_back",
+            Self::HintsStayHome => "con_03_hint_of_each_end_reaches_another_node",
             Self::LateOwnerRefused => "complete_on_lapsed_succeeds",
             Self::LateSettleOverwrites => "complete_on_completed_changes_nothing",
             Self::LeaseIsRetention => "claim_on_lapsed_is_held",
@@ -156,8 +180,10 @@ impl Defect {
             Self::OperatorSettlesRunning => "operator_complete_on_running_is_refused",
             Self::ProgressLost => "progress_comes_back",
             Self::PurgesRunning => "purge_on_running_is_refused",
+            Self::QueuedClaimIsStale => "race_of_a_crowd_grants_one",
             Self::ReclaimsEarly => "claim_on_lapsed_before_the_late_answer_cap_is_held",
             Self::ReleaseDeletes => "retry_of_release_gets_the_first_answer",
+            Self::RenewalShortens => "con_04_renewal_never_shortens_a_lease",
             Self::RenewsForAnyone => "renew_on_taken_is_lost",
             Self::RenewRevives => "renew_on_completed_is_lost",
             Self::ReopenForgets => "answer_survives_the_end_of_the_process",
@@ -172,6 +198,9 @@ impl Defect {
             Self::SweepsDoubt => "dbt_11_sweep_never_removes_doubt",
             Self::SweepsEarly => "ttl_02_sweeping_does_not_shorten",
             Self::SweepThenAct => "race_of_sweep_and_claims_loses_nothing",
+            Self::TakeoverForgetsWaiters => {
+                "con_03_hint_after_a_takeover_reaches_who_waited_before_it"
+            }
             Self::TrailersMerged => "answer_with_trailers_comes_back",
         }
     }
@@ -188,8 +217,11 @@ pub struct Mutants {
 /// What all nodes of one store share, and what is left when they end.
 #[derive(Debug)]
 struct Shared {
+    /// Claims that have come and are not answered yet.
+    claiming: AtomicUsize,
     clock: ManualClock,
     defect: Option<Defect>,
+    hints: Hints,
     records: Mutex<BTreeMap<RecordId, Record>>,
     records_max: usize,
 }
@@ -198,13 +230,10 @@ struct MutantSubject(Arc<Shared>);
 
 impl Mutants {
     fn subject(self, records_max: usize) -> Box<dyn Subject> {
-        let (clock, records) = (ManualClock::default(), Mutex::default());
-        Box::new(MutantSubject(Arc::new(Shared {
-            clock,
-            defect: self.defect,
-            records,
-            records_max,
-        })))
+        let (claiming, clock, hints, records) = Default::default();
+        let defect = self.defect;
+        let shared = Shared { claiming, clock, defect, hints, records, records_max };
+        Box::new(MutantSubject(Arc::new(shared)))
     }
 }
 
@@ -222,19 +251,20 @@ impl Harness for Mutants {
 #[async_trait]
 impl Subject for MutantSubject {
     fn store(&self) -> Arc<dyn Store> {
-        Arc::new(MutantStore::new(self.0.clone(), Duration::ZERO))
+        Arc::new(MutantStore::new(Node::First, self.0.clone()))
     }
 
     async fn another(&self) -> Option<Arc<dyn Store>> {
-        let skew = match self.0.defect {
-            Some(Defect::NodeClock) => Duration::from_secs(7),
-            Some(_) | None => Duration::ZERO,
-        };
-        Some(Arc::new(MutantStore::new(self.0.clone(), skew)))
+        Some(Arc::new(MutantStore::new(Node::Second, self.0.clone())))
     }
 
     async fn advance(&self, by: Duration) {
         self.0.clock.advance(by);
+    }
+
+    async fn step_back(&self, by: Duration) -> bool {
+        self.0.clock.step_to(self.0.clock.now().minus(by));
+        true
     }
 
     async fn reopen(self: Box<Self>) -> Option<Box<dyn Subject>> {

@@ -20,7 +20,7 @@ use crate::lease::Lease;
 use crate::machine::Claim;
 use crate::record::Settler;
 use crate::scope::RecordId;
-use crate::store::Purged;
+use crate::store::{Purged, Store};
 
 /// Races of each case, one record each.
 const ROUNDS: u8 = 24;
@@ -28,11 +28,15 @@ const ROUNDS: u8 = 24;
 /// Who comes at once where only one may win.
 const CLAIMERS: u8 = 8;
 
-pub(super) const CASES: [Case; 13] = [
+/// More callers than most stores have connections.
+const CROWD: u8 = 50;
+
+pub(super) const CASES: [Case; 14] = [
     Case::free("race_of_first_claims_grants_one", |h| Ending::of(first_claims(h))),
     Case::free("race_of_claims_on_released_grants_one", |h| Ending::of(claims_on_released(h))),
     Case::free("race_of_claims_on_expired_grants_one", |h| Ending::of(claims_on_expired(h))),
     Case::free("race_of_takeovers_grants_one", |h| Ending::of(takeovers(h))),
+    Case::free("race_of_a_crowd_grants_one", |h| Ending::of(crowd(h))),
     Case::free("race_of_repeated_claims_grants_one_lease", |h| Ending::of(repeated(h))),
     Case::free("race_of_settlements_has_one_outcome", |h| Ending::of(settlements(h))),
     Case::free("race_of_owner_and_operator_has_one_outcome", |h| Ending::of(operators(h))),
@@ -44,13 +48,29 @@ pub(super) const CASES: [Case; 13] = [
     Case::free("race_at_random_is_in_order", |h| Ending::of(at_random(h))),
 ];
 
-/// Plays the moves at once, from both nodes where there are two, and looks for an order.
-///
-/// Twice over in two ways, by the record's number: on threads, where anything may meet anything, and
-/// in turns on one thread, where every wait of one lets all others go first.
+/// Plays the moves at once and looks for an order.
 async fn race(scene: &Scene, id: RecordId, moves: Vec<Move>) -> Result<Vec<Event>, Stop> {
     let before = scene.peek(id).await?.map(|seen| seen.record);
-    let nodes = scene.nodes().await;
+    let events = play(&scene.nodes().await, id, moves).await?;
+    check_fences(before.as_ref().map(|record| record.lease()), &events)?;
+    let end = scene.peek(id).await?.map(|seen| seen.record);
+    let now = scene.now().await?;
+    ensure(
+        linearizes(before.as_ref(), &events, end.as_ref(), now),
+        format_args!("no order explains\n{events:#?}\nfrom {before:?}\nto {end:?}"),
+    )?;
+    Ok(events)
+}
+
+/// Plays the moves at once, from one node after the other.
+///
+/// In one of two ways, by the record's number: on threads, where anything may meet anything, or in
+/// turns on one thread, where every wait of one lets all others go first.
+async fn play(
+    nodes: &[Arc<dyn Store>],
+    id: RecordId,
+    moves: Vec<Move>,
+) -> Result<Vec<Event>, Stop> {
     let counter = Arc::new(AtomicU64::new(0));
     let barrier = Arc::new(Barrier::new(moves.len()));
     let running = moves.into_iter().enumerate().map(|(n, each)| {
@@ -61,23 +81,15 @@ async fn race(scene: &Scene, id: RecordId, moves: Vec<Move>) -> Result<Vec<Event
             each.play(id, &node, &counter).await
         }
     });
-    let events = if id.as_bytes()[31].is_multiple_of(2) {
+    if id.as_bytes()[31].is_multiple_of(2) {
         let spawned = running.map(tokio::spawn).collect::<Vec<_>>();
         let ended = |end: Result<_, JoinError>| {
             end.unwrap_or_else(|error| failed(format_args!("an operation did not end: {error}")))
         };
-        join_all(spawned).await.into_iter().map(ended).collect::<Result<Vec<_>, Stop>>()?
+        join_all(spawned).await.into_iter().map(ended).collect()
     } else {
-        join_all(running).await.into_iter().collect::<Result<Vec<_>, Stop>>()?
-    };
-    check_fences(before.as_ref().map(|record| record.lease()), &events)?;
-    let end = scene.peek(id).await?.map(|seen| seen.record);
-    let now = scene.now().await?;
-    ensure(
-        linearizes(before.as_ref(), &events, end.as_ref(), now),
-        format_args!("no order explains\n{events:#?}\nfrom {before:?}\nto {end:?}"),
-    )?;
-    Ok(events)
+        join_all(running).await.into_iter().collect()
+    }
 }
 
 /// Fences grow with the number of the attempt, and one attempt has one.
@@ -175,6 +187,37 @@ async fn takeovers(harness: &dyn Harness) -> Result<(), Stop> {
         let like = Claim { on_lapse: RECLAIM, ..claim(0) };
         let events = race(&scene, lease.id, claims(lease.id, 1..=CLAIMERS, &like)).await?;
         same("the number of grants", &granted(&events), &1)?;
+    }
+    Ok(())
+}
+
+/// Who has to wait for a connection must not act on what stood before. A crowd comes to a new key, to
+/// one whose owner has vanished, and to one that was released.
+async fn crowd(harness: &dyn Harness) -> Result<(), Stop> {
+    const ENTRIES: [usize; 3] = [1, 2, 4];
+    let scene = Scene::new(harness).await;
+    let nodes = scene.nodes().await;
+    let like = Claim { on_lapse: RECLAIM, ..claim(0) };
+    for id in (0..ROUNDS / 2).map(id_of) {
+        let mut fence = None;
+        for (before, entries) in (0_u8..).zip(ENTRIES) {
+            let attempts = before * CROWD..(before + 1) * CROWD;
+            let events = play(&nodes, id, claims(id, attempts, &like)).await?;
+            same("the number of grants", &granted(&events), &1)?;
+            let Some(lease) = events.into_iter().find_map(|event| event.lease) else {
+                return failed("a grant without a lease");
+            };
+            ensure(Some(lease.fence) > fence, "the new fence is not above the old one")?;
+            fence = Some(lease.fence);
+            let stands = scene.live(id).await?;
+            let stands = stands.map(|record| (record.attempts, record.history.entries().len()));
+            same("attempts and entries", &stands, &Some((u32::from(before) + 1, entries)))?;
+            if before == 0 {
+                scene.advance(LATE_ANSWER).await;
+            } else {
+                scene.settled(&lease, &release()).await?;
+            }
+        }
     }
     Ok(())
 }

@@ -92,6 +92,15 @@ impl Scene {
         self.subject.advance(by).await;
     }
 
+    /// Sets the store's clock back; the case is over where its time never steps.
+    pub(super) async fn step_back(&self, by: Duration) -> Result<(), Stop> {
+        if self.subject.step_back(by).await {
+            Ok(())
+        } else {
+            Err(Stop::Skipped("its time never steps back".to_owned()))
+        }
+    }
+
     /// The same records after the end of the process; the case is over where nothing is left.
     pub(super) async fn reopen(self) -> Result<Self, Stop> {
         let durable = self.store().guarantees().durable;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,17 +24,29 @@ use crate::time::{Clock as _, Timestamp};
 /// How much of a body the store keeps that keeps one piece.
 const PIECE_BYTES: usize = 1 << 16;
 
+/// Claims that the store answers at once; more wait for a connection.
+const CONNECTIONS: usize = 8;
+
+/// How far the second node's clock is ahead of that of the first, where each has one.
+const SKEW: Duration = Duration::from_secs(7);
+
 /// One node.
 #[derive(Debug)]
 pub(super) struct MutantStore {
+    node: Node,
     shared: Arc<Shared>,
-    /// How far the node's clock is ahead.
-    skew: Duration,
+}
+
+/// Which one it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Node {
+    First,
+    Second,
 }
 
 impl MutantStore {
-    pub(super) const fn new(shared: Arc<Shared>, skew: Duration) -> Self {
-        Self { shared, skew }
+    pub(super) const fn new(node: Node, shared: Arc<Shared>) -> Self {
+        Self { node, shared }
     }
 
     fn has(&self, defect: Defect) -> bool {
@@ -41,7 +54,11 @@ impl MutantStore {
     }
 
     fn now(&self) -> Timestamp {
-        self.shared.clock.now().plus(self.skew)
+        let now = self.shared.clock.now();
+        match self.node {
+            Node::Second if self.has(Defect::NodeClock) => now.plus(SKEW),
+            Node::First | Node::Second => now,
+        }
     }
 
     fn records(&self) -> MutexGuard<'_, BTreeMap<RecordId, Record>> {
@@ -102,12 +119,15 @@ impl MutantStore {
             wish.term = Duration::from_secs(12 * 60 * 60);
         }
         let mut step = machine::claim(current.as_ref(), &wish, now);
-        if self.has(Defect::FenceRestarts) {
-            let first = Fence::new(1);
-            step.put.iter_mut().for_each(|record| record.fence = first);
-            if let Claimed::Granted(lease) = &mut step.reply {
-                lease.fence = first;
-            }
+        let fence = match self.shared.defect {
+            Some(Defect::FenceIsTime) => Some(Fence::new(now.as_micros())),
+            Some(Defect::FenceRestarts) => Some(Fence::new(1)),
+            Some(_) | None => None,
+        };
+        if let (Some(fence), Some(record), Claimed::Granted(lease)) =
+            (fence, &mut step.put, &mut step.reply)
+        {
+            (record.fence, lease.fence) = (fence, fence);
         }
         let again = step.put.is_none() && matches!(step.reply, Claimed::Granted(_));
         if let (true, true, Some(record)) = (again, self.has(Defect::RepeatedClaimHeld), current) {
@@ -157,7 +177,11 @@ impl MutantStore {
                 revive(record, now);
             }
         }
-        machine::renew(current.as_ref(), &lease, term, progress, now)
+        let mut step = machine::renew(current.as_ref(), &lease, term, progress, now);
+        if let (true, Ok(lease)) = (self.has(Defect::RenewalShortens), &mut step.reply) {
+            lease.until = now.plus(term);
+        }
+        step
     }
 
     fn end(
@@ -279,8 +303,22 @@ impl Store for MutantStore {
             tokio::task::yield_now().await;
             return self.put(&claim.id, machine::claim(None, claim, self.now()));
         }
-        let torn = self.has(Defect::CheckThenAct);
-        self.step(&claim.id, torn, |current| self.decide(current, claim)).await
+        let before = self.shared.claiming.fetch_add(1, Ordering::SeqCst);
+        let queued = self.has(Defect::QueuedClaimIsStale) && before >= CONNECTIONS;
+        if self.has(Defect::QueuedClaimIsStale) && !queued {
+            pause().await;
+        }
+        let torn = queued || self.has(Defect::CheckThenAct);
+        let claimed = self.step(&claim.id, torn, |current| self.decide(current, claim)).await?;
+        self.shared.claiming.fetch_sub(1, Ordering::SeqCst);
+        match claimed {
+            Claimed::Granted(_) if self.has(Defect::TakeoverForgetsWaiters) => {
+                self.shared.hints.take(&claim.id);
+            }
+            Claimed::Granted(_) => {}
+            Claimed::Held(_) => self.shared.hints.wait(claim.id),
+        }
+        Ok(claimed)
     }
 
     async fn renew(
@@ -302,7 +340,12 @@ impl Store for MutantStore {
     ) -> Result<(), LeaseError> {
         let torn = self.has(Defect::SettleThenAct);
         let apply = |current: Option<&Record>| self.end(current, lease, with, by);
-        Ok(self.step(&lease.id, torn, apply).await??)
+        self.step(&lease.id, torn, apply).await??;
+        let untold = self.has(Defect::DoubtUntold) && matches!(with, Settlement::Doubt { .. });
+        if self.shared.hints.take(&lease.id) && !untold {
+            self.shared.hints.tell(lease.id, self.node);
+        }
+        Ok(())
     }
 
     async fn peek(&self, id: &RecordId) -> Result<Option<Observed>, StoreError> {
@@ -381,7 +424,8 @@ impl Store for MutantStore {
     }
 
     fn wakeups(&self) -> Option<BoxStream<'static, RecordId>> {
-        None
+        let from = if self.has(Defect::HintsStayHome) { Some(self.node) } else { None };
+        Some(self.shared.hints.hear(from))
     }
 
     fn guarantees(&self) -> Guarantees {
