@@ -5,14 +5,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_core::stream::BoxStream;
+use futures_util::StreamExt as _;
+use futures_util::future::ready;
 use hapax::RecordId;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{Executor as _, PgPool};
 use tokio::runtime::Handle;
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+use tokio_stream::wrappers::BroadcastStream;
 
 use crate::call::{Function, Value};
 use crate::connections::Connections;
@@ -82,15 +85,7 @@ impl Hints {
             let (heard, channel) = (heard.clone(), self.channel.clone());
             self.runtime.spawn(async move { listen(options, &channel, &heard).await })
         });
-        Some(Box::pin(futures_util::stream::unfold(reader, |mut reader| async move {
-            loop {
-                match reader.recv().await {
-                    Ok(id) => return Some((id, reader)),
-                    Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return None,
-                }
-            }
-        })))
+        Some(BroadcastStream::new(reader).filter_map(|hint| ready(hint.ok())).boxed())
     }
 }
 

@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use futures_core::stream::BoxStream;
 use futures_util::StreamExt as _;
+use futures_util::future::ready;
 use hapax::RecordId;
 use redis::{Client, RedisError, RedisResult, Value};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_stream::wrappers::BroadcastStream;
 
 use crate::servers::Servers;
 
@@ -58,15 +60,7 @@ impl Hints {
             let weak = Arc::downgrade(servers);
             servers.driver().spawn(async move { listen(&weak, &channel, &heard).await })
         });
-        Box::pin(futures_util::stream::unfold(reader, |mut reader| async move {
-            loop {
-                match reader.recv().await {
-                    Ok(id) => return Some((id, reader)),
-                    Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return None,
-                }
-            }
-        }))
+        BroadcastStream::new(reader).filter_map(|hint| ready(hint.ok())).boxed()
     }
 }
 

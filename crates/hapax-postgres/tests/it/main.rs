@@ -5,7 +5,6 @@ mod support;
 
 mod answers;
 mod application;
-mod clock;
 mod closing;
 mod commit;
 mod flow;
@@ -15,7 +14,6 @@ mod opening;
 mod outages;
 mod overtaking;
 mod races;
-mod relay;
 mod resolving;
 mod rights;
 mod scene;

@@ -1,26 +1,14 @@
 //! What an operation answers when the server or the way to it fails, and that the store heals.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use hapax::{Claimed, Effect, Lease, LeaseError, Settler, Store as _, StoreError};
+use hapax::{Claimed, Effect, Store};
 use hapax_postgres::{OpenError, PgOptions, PgStore};
+use hapax_store_tests::{Relay, effect, settle_effect};
 
-use crate::relay::Relay;
 use crate::scene::{Onlooker, claim, complete, grant, release, settle};
 use crate::support::{Place, server_url};
-
-fn effect<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> Effect {
-    let error = answer.expect_err("the operation must fail");
-    assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
-    error.effect()
-}
-
-async fn settle_effect(store: &PgStore, lease: &Lease) -> Effect {
-    match store.settle(lease, &complete(), Settler::Owner).await {
-        Err(LeaseError::Store(error)) => error.effect(),
-        other => panic!("the settlement must fail: {other:?}"),
-    }
-}
 
 /// The session is ended while its claim waits to take a row over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -84,7 +72,7 @@ async fn an_operation_that_the_server_gave_up_did_not_happen() {
     let lease = grant(&node, &claim(1, 1)).await;
     let mut onlooker = Onlooker::new(&server, &place.schema).await;
     onlooker.hold_row(lease.id).await;
-    assert_eq!(settle_effect(&node, &lease).await, Effect::None);
+    assert_eq!(settle_effect(&*node, &lease).await, Effect::None);
     onlooker.run("ROLLBACK").await;
     settle(&node, &lease, &complete()).await;
 }
@@ -93,21 +81,13 @@ async fn an_operation_that_the_server_gave_up_did_not_happen() {
 async fn a_server_that_is_not_there_did_nothing() {
     let Some(server) = server_url() else { return };
     let place = Place::take(&server).await;
-    let relay = Relay::start(&server).await;
-    let store = PgStore::connect(&relay.url, place.options()).await.expect("a store");
-    let lease = grant(&store, &claim(1, 1)).await;
-    relay.cut().await;
-    // What was connected a moment ago may have carried the claim away.
-    assert_eq!(effect(store.claim(&claim(2, 1)).await), Effect::Unknown);
-    // Now there is nobody to connect to, and nothing was sent.
-    assert_eq!(effect(store.claim(&claim(2, 1)).await), Effect::None);
-    assert_eq!(settle_effect(&store, &lease).await, Effect::None);
-    let again = PgStore::connect(&relay.url, place.options()).await;
-    assert!(matches!(again, Err(OpenError::Unavailable { .. })), "{again:?}");
-    // It is back, and nobody had to restart anything.
-    relay.mend().await;
-    settle(&store, &lease, &complete()).await;
-    assert_eq!(grant(&store, &claim(2, 1)).await.number, 1);
+    let (relay, url) = Relay::before(&server);
+    let open = async || match PgStore::connect(&url, place.options()).await {
+        Ok(store) => Some(Arc::new(store) as Arc<dyn Store>),
+        Err(OpenError::Unavailable { .. }) => None,
+        Err(error) => panic!("another objection: {error}"),
+    };
+    hapax_store_tests::a_server_that_is_not_there_did_nothing(relay, open).await;
 }
 
 #[tokio::test]
@@ -115,20 +95,12 @@ async fn a_server_that_says_nothing_is_unknown_in_time() {
     let Some(server) = server_url() else { return };
     let place = Place::take(&server).await;
     drop(place.open(place.options()).await);
-    let relay = Relay::start(&server).await;
-    let store_timeout = Duration::from_millis(400);
+    let (relay, url) = Relay::before(&server);
+    let store_timeout = Duration::from_secs(1);
     let options = PgOptions { store_timeout, ..place.options() };
-    let store = PgStore::connect(&relay.url, options).await.expect("a store");
-    let lease = grant(&store, &claim(1, 1)).await;
-    relay.pause(true);
-    let began = std::time::Instant::now();
-    assert_eq!(settle_effect(&store, &lease).await, Effect::Unknown);
-    // The next one cannot even connect, which is as long but certain.
-    assert_eq!(effect(store.claim(&claim(2, 1)).await), Effect::None);
-    let took = began.elapsed();
-    assert!(took >= 2 * store_timeout && took < 2 * store_timeout + Duration::from_secs(2));
-    relay.pause(false);
-    settle(&store, &lease, &complete()).await;
+    let store = PgStore::connect(&url, options).await.expect("a store");
+    hapax_store_tests::a_server_that_says_nothing_is_unknown_in_time(&relay, &store, store_timeout)
+        .await;
 }
 
 /// The one connection is busy. Its statement is given up by the server, which says so; the second is
@@ -145,7 +117,7 @@ async fn an_operation_that_gets_no_connection_in_time_did_not_happen() {
     onlooker.hold_row(lease.id).await;
     let under_way = (0..3).map(|_| {
         let (node, lease) = (node.clone(), lease.clone());
-        tokio::spawn(async move { settle_effect(&node, &lease).await })
+        tokio::spawn(async move { settle_effect(&*node, &lease).await })
     });
     let mut effects = Vec::new();
     for each in under_way.collect::<Vec<_>>() {
@@ -157,26 +129,15 @@ async fn an_operation_that_gets_no_connection_in_time_did_not_happen() {
     settle(&node, &lease, &complete()).await;
 }
 
-/// Once its statements are prepared, an operation is one question and one answer.
+/// As soon as its statements are prepared, which behind a pooler they never are.
 #[tokio::test]
 async fn an_operation_is_one_round_trip() {
     let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
     for pooled in [false, true] {
-        let relay = Relay::start(&server).await;
+        let place = Place::take(&server).await;
+        let (relay, url) = Relay::before(&server);
         let options = PgOptions { connections_max: 1, pooled, ..place.options() };
-        let store = PgStore::connect(&relay.url, options).await.expect("a store");
-        let first = 10 * u16::from(pooled);
-        for warm_up in [first, first + 1] {
-            let before = relay.answers();
-            let lease = grant(&store, &claim(warm_up, 1)).await;
-            store.claim(&claim(warm_up, 2)).await.unwrap();
-            store.renew(&lease, Duration::from_secs(10), None).await.unwrap();
-            store.peek(&lease.id).await.unwrap();
-            let trips = relay.answers() - before;
-            if pooled || warm_up > first {
-                assert_eq!(trips, 4, "pooled: {pooled}");
-            }
-        }
+        let store = PgStore::connect(&url, options).await.expect("a store");
+        hapax_store_tests::an_operation_is_one_round_trip(&relay, &store).await;
     }
 }

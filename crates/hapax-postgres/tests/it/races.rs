@@ -1,48 +1,9 @@
-//! Two nodes on one database act as one (EXE-04, CON-06).
+//! What comes at once meets at the row, and the row's lock keeps waiting only who must wait (CON-06, CON-07).
 
-use hapax::{Claim, Claimed, Status, Store as _};
+use hapax::{Claimed, Status, Store as _};
 
-use crate::scene::{Onlooker, RECLAIM, TERM, claim, complete, grant, granted, release, settle};
+use crate::scene::{Onlooker, claim, complete, grant, release, settle};
 use crate::support::{Place, server_url};
-
-const ROUNDS: u16 = 20;
-
-fn fifty(n: u16) -> Vec<Claim> {
-    (1..=50).map(|by| Claim { on_lapse: RECLAIM, ..claim(n, by) }).collect()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn exe_04_fifty_claims_over_two_nodes_are_one_grant() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let nodes = [place.open(place.options()).await, place.open(place.options()).await];
-    for n in 0..ROUNDS {
-        assert_eq!(granted(&nodes, fifty(n)).await, 1, "round {n}");
-        // All others see the one that runs.
-        let seen = nodes[1].peek(&claim(n, 0).id).await.unwrap().expect("a record");
-        assert_eq!(seen.record.attempts, 1);
-        assert_eq!(seen.record.history.entries().len(), 1);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn con_06_fifty_claims_on_what_was_released_or_lapsed_are_one_grant() {
-    let Some(server) = server_url() else { return };
-    let place = Place::take(&server).await;
-    let nodes = [place.open(place.options()).await, place.open(place.options()).await];
-    for n in 0..ROUNDS {
-        let first = grant(&nodes[0], &Claim { on_lapse: RECLAIM, ..claim(n, 100) }).await;
-        if n % 2 == 0 {
-            settle(&nodes[0], &first, &release()).await;
-        } else {
-            place.clock.advance(TERM);
-        }
-        assert_eq!(granted(&nodes, fifty(n)).await, 1, "round {n}");
-        let seen = nodes[0].peek(&first.id).await.unwrap().expect("a record");
-        assert_eq!(seen.record.attempts, 2);
-        assert!(seen.record.fence > first.fence);
-    }
-}
 
 /// Both claims have seen the released row and wait to take it over; the second must look again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

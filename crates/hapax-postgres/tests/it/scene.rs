@@ -1,72 +1,32 @@
 //! What the tests are written with.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use hapax::{
-    AttemptId, Claim, Claimed, Fingerprint, Kept, Lease, Observed, OnLapse, Phase, RecordId,
-    RecordedResponse, Retention, Settlement, Settler, Store as _,
-};
+use hapax::{Claim, Kept, Lease, Observed, Phase, RecordId, Retention, Settlement};
 use hapax_postgres::PgStore;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 
-pub(crate) const TERM: Duration = Duration::from_secs(10);
-pub(crate) const RETENTION: Duration = Duration::from_secs(3_600);
+pub(crate) use hapax_store_tests::{RECLAIM, RETENTION, TERM, claim, complete, id_of, release};
 
-/// The rule that lets another attempt run as soon as the lease is over.
-pub(crate) const RECLAIM: OnLapse =
-    OnLapse::Reclaim { after: Duration::ZERO, attempts_max: u32::MAX };
-
-pub(crate) fn id_of(n: u16) -> RecordId {
-    let mut bytes = [0x5a; 32];
-    bytes[30..].copy_from_slice(&n.to_be_bytes());
-    RecordId::from_bytes(bytes)
-}
-
-/// A claim of record `n` by attempt `by`.
-pub(crate) fn claim(n: u16, by: u8) -> Claim {
-    Claim {
-        attempt: AttemptId::from_bytes([by; 16]),
-        fingerprint: Fingerprint::of(b"the request"),
-        id: id_of(n),
-        on_lapse: OnLapse::Doubt,
-        route: "/v1/payments".into(),
-        term: TERM,
-        transactional: None,
-        unknown_retention: None,
-    }
-}
-
-/// The same, by an attempt that commits through the store.
+/// A claim by an attempt that commits through the store.
 pub(crate) fn transactional(n: u16, by: u8) -> Claim {
     let transactional = Some(Retention::For(RETENTION));
     Claim { on_lapse: RECLAIM, transactional, ..claim(n, by) }
 }
 
-pub(crate) fn complete() -> Settlement {
-    let answer = RecordedResponse { status: 201, ..RecordedResponse::default() };
-    let retention = Retention::For(RETENTION);
-    Settlement::Complete { kept: Kept::Response(answer), retention }
-}
-
-pub(crate) fn release() -> Settlement {
-    Settlement::Release { retention: Retention::For(RETENTION), status: Some(503) }
-}
+// Whoever has the store in an `Arc` hands it over as it is.
 
 pub(crate) async fn grant(store: &PgStore, claim: &Claim) -> Lease {
-    match store.claim(claim).await.expect("an answer") {
-        Claimed::Granted(lease) => lease,
-        Claimed::Held(seen) => panic!("a claim was held: {seen:?}"),
-    }
+    hapax_store_tests::grant(store, claim).await
 }
 
-/// What stands in the way of a claim that must be held.
 pub(crate) async fn hold(store: &PgStore, claim: &Claim) -> Observed {
-    match store.claim(claim).await.expect("an answer") {
-        Claimed::Granted(lease) => panic!("a claim was granted: {lease:?}"),
-        Claimed::Held(seen) => seen,
-    }
+    hapax_store_tests::hold(store, claim).await
+}
+
+pub(crate) async fn settle(store: &PgStore, lease: &Lease, with: &Settlement) {
+    hapax_store_tests::settle(store, lease, with).await;
 }
 
 /// The answer of a record that must be completed.
@@ -75,32 +35,6 @@ pub(crate) fn kept(seen: Observed) -> Kept {
         Phase::Completed { kept, .. } => kept,
         other => panic!("the record is not completed: {other:?}"),
     }
-}
-
-pub(crate) async fn settle(store: &PgStore, lease: &Lease, with: &Settlement) {
-    store.settle(lease, with, Settler::Owner).await.expect("a settlement");
-}
-
-/// How many of these claims were granted, all made at once, on one node after the other.
-pub(crate) async fn granted(nodes: &[Arc<PgStore>], claims: Vec<Claim>) -> usize {
-    let barrier = Arc::new(tokio::sync::Barrier::new(claims.len()));
-    let running: Vec<_> = claims
-        .into_iter()
-        .enumerate()
-        .map(|(n, claim)| {
-            let (node, barrier) = (Arc::clone(&nodes[n % nodes.len()]), Arc::clone(&barrier));
-            tokio::spawn(async move {
-                barrier.wait().await;
-                node.claim(&claim).await
-            })
-        })
-        .collect();
-    let mut granted = 0;
-    for claimed in running {
-        let claimed = claimed.await.expect("no panic").expect("an answer");
-        granted += usize::from(matches!(claimed, Claimed::Granted(_)));
-    }
-    granted
 }
 
 /// A session of an onlooker, who may hold locks, end sessions and change rows.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use hapax::{Key, Principal, Store as _, StoreError};
 use hapax_redis::{OpenError, RedisOptions, RedisStore};
+use hapax_store_tests::Relay;
 
-use crate::relay::Relay;
 use crate::scene::{both, claim, complete, grant, settle, standalone};
 use crate::server::{Server, tell};
 use crate::support::Place;
@@ -121,11 +121,10 @@ async fn a_reconnection_to_a_server_of_somebody_else_is_refused_at_once() {
     let place = Place::take(&own.address());
     let theirs = RedisOptions { secret: Some(b"theirs".to_vec()), ..place.options() };
     drop(RedisStore::connect(&foreign.address(), theirs).await.expect("another store"));
-    let relay = Relay::start(&own.address()).await;
-    let node = RedisStore::connect(&relay.url, place.options()).await.expect("a store");
+    let (relay, url) = Relay::before(&own.address());
+    let node = RedisStore::connect(&url, place.options()).await.expect("a store");
     let lease = grant(&node, &claim(1, 1)).await;
-    relay.cut().await;
-    relay.mend_towards(&foreign.address()).await;
+    relay.lead(Some(([127, 0, 0, 1], foreign.port).into()));
     for n in 1..20 {
         let refused = node.claim(&claim(n, 1)).await;
         assert!(!matches!(refused, Ok(_) | Err(StoreError::Full)), "{refused:?}");

@@ -4,14 +4,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod clock;
 mod cluster;
+mod expiry;
 mod hints;
 mod identity;
 mod opening;
 mod outages;
-mod races;
-mod relay;
 mod room;
 mod scene;
 mod server;
