@@ -1,6 +1,5 @@
 //! One call of one of the store's functions, in the two forms in which it can be sent.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -79,14 +78,14 @@ impl Function {
         }
     }
 
-    /// What its answer begins with; a record may follow.
+    /// What it answers. `shown` is a row of the table, as `record::decode` reads it.
     const fn columns(self) -> &'static str {
         match self {
             Self::AwaitSeat => "f.is_free",
-            Self::Claim => "f.granted, f.seen_at",
+            Self::Claim => "f.granted, f.seen_at, f.shown",
             Self::Identify => "f.known_format, f.known_digest, f.known_secret",
-            Self::List => "f.seen_at, f.looks, f.looked_to, f.matches",
-            Self::Peek => "f.seen_at",
+            Self::List => "f.seen_at, f.looks, f.looked_to, f.matches, f.shown",
+            Self::Peek => "f.seen_at, f.shown",
             Self::Purge => "f.outcome",
             Self::Renew => {
                 "f.outcome, f.fence, f.attempts, f.claimed_at, f.lapses_at, f.rerun_of, f.progress"
@@ -95,20 +94,6 @@ impl Function {
             Self::Stats => "f.seen_at, f.in_doubt, f.in_doubt_since, f.records, f.bytes",
             Self::Sweep => "f.swept",
             Self::Wake => "f.woken",
-        }
-    }
-
-    const fn shows_record(self) -> bool {
-        match self {
-            Self::Claim | Self::List | Self::Peek => true,
-            Self::AwaitSeat
-            | Self::Identify
-            | Self::Purge
-            | Self::Renew
-            | Self::Settle
-            | Self::Stats
-            | Self::Sweep
-            | Self::Wake => false,
         }
     }
 }
@@ -158,40 +143,9 @@ impl Calls {
     }
 }
 
-/// The columns of a record, as `decode` reads them.
-const RECORD: [&str; 20] = [
-    "id",
-    "attempt",
-    "attempts",
-    "attempts_max",
-    "cause",
-    "claimed_at",
-    "created_at",
-    "expires_at",
-    "fence",
-    "fingerprint",
-    "history",
-    "kept",
-    "moment",
-    "phase::text",
-    "progress",
-    "reclaim_after",
-    "rerun_of",
-    "route",
-    "status",
-    "unknown_retention",
-];
-
 fn statement(schema: &str, function: Function, arguments: &str) -> String {
-    let mut text = format!("SELECT {}", function.columns());
-    if function.shows_record() {
-        for column in RECORD {
-            // Writing to a string cannot fail.
-            let _ = write!(text, ", (f.stands).{column}");
-        }
-    }
-    let _ = write!(text, " FROM \"{schema}\".{}({arguments}) AS f", function.name());
-    text
+    let (columns, name) = (function.columns(), function.name());
+    format!("SELECT {columns} FROM \"{schema}\".{name}({arguments}) AS f")
 }
 
 fn bind(query: Query<'_, Postgres, PgArguments>, value: Value) -> Query<'_, Postgres, PgArguments> {
@@ -247,13 +201,10 @@ mod tests {
     }
 
     #[test]
-    fn statements_name_schema_function_and_record() {
+    fn statements_name_schema_function_and_columns() {
         assert_eq!(
-            statement("s", Function::Sweep, "$1, $2"),
-            "SELECT f.swept FROM \"s\".sweep($1, $2) AS f"
+            statement("s", Function::Peek, "$1, $2"),
+            "SELECT f.seen_at, f.shown FROM \"s\".peek($1, $2) AS f"
         );
-        let peek = statement("s", Function::Peek, "$1, $2");
-        assert!(peek.starts_with("SELECT f.seen_at, (f.stands).id, "), "{peek}");
-        assert!(peek.ends_with("(f.stands).unknown_retention FROM \"s\".peek($1, $2) AS f"));
     }
 }

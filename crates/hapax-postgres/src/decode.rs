@@ -1,17 +1,15 @@
-//! Rows into records, and spans into numbers.
+//! What functions answer, and what they are told.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hapax::codec::{decode_history, decode_kept, encode_history};
-use hapax::{
-    AttemptId, Cause, Entry, Fence, Fingerprint, History, OnLapse, Phase, Record, RecordId,
-    StoreError, Timestamp, What,
-};
+use hapax::codec::encode_history;
+use hapax::{Cause, Entry, Fingerprint, History, Record, StoreError, Timestamp, What};
 use sqlx::postgres::PgRow;
 use sqlx::{Decode, Postgres, Row as _, Type};
+
+use crate::record;
 
 /// Spans that the store can hold, in microseconds: 73,000 years, so that no sum of two of them and
 /// the time is more than a `bigint` holds.
@@ -61,89 +59,13 @@ impl<'a> Reader<'a> {
         self.read::<Option<i32>>()?.map(|number| number.try_into().map_err(damaged)).transpose()
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
-        let bytes = self.read::<Vec<u8>>()?;
-        bytes.try_into().map_err(|bytes: Vec<u8>| {
-            damaged(format_args!("{} bytes stand where {N} belong", bytes.len()))
-        })
-    }
-
-    /// The record whose columns come next; `None` where there is none.
-    pub(crate) fn record(mut self) -> Result<Option<Record>, StoreError> {
-        let Some(id) = self.read::<Option<Vec<u8>>>()? else {
-            return Ok(None);
-        };
-        let id: [u8; 32] = id.try_into().map_err(|_id| damaged("an id is not 32 bytes long"))?;
-        let attempt = AttemptId::from_bytes(self.array()?);
-        let attempts = self.attempts()?;
-        let attempts_max = self.read::<Option<i64>>()?;
-        let cause = self.read::<Option<i32>>()?;
-        let claimed_at = self.timestamp()?;
-        let created_at = self.timestamp()?;
-        let expires_at = self.optional_number()?.map(Timestamp::from_micros);
-        let fence = Fence::new(self.number()?);
-        let fingerprint = self.fingerprint()?;
-        let history = decode_history(self.bytes()?.unwrap_or_default()).map_err(damaged)?;
-        let kept = self.bytes()?;
-        let moment = self.timestamp()?;
-        let phase = self.read::<String>()?;
-        let progress = self.bytes()?;
-        let reclaim_after = self.optional_number()?;
-        let rerun_of = self.status()?;
-        let route = self.read::<Vec<u8>>()?;
-        let status = self.status()?;
-        let unknown_retention = self.optional_number()?.map(Duration::from_micros);
-        let phase = match phase.as_str() {
-            "completed" => Phase::Completed {
-                at: moment,
-                kept: decode_kept(kept.unwrap_or_default()).map_err(damaged)?,
-            },
-            "in_doubt" => Phase::InDoubt { cause: cause_of(cause)?, progress, since: moment },
-            "in_progress" => Phase::InProgress { progress, rerun_of, until: moment },
-            "released" => Phase::Released { at: moment, status },
-            other => return Err(damaged(format_args!("there is no phase `{other}`"))),
-        };
-        Ok(Some(Record {
-            attempt,
-            attempts,
-            claimed_at,
-            created_at,
-            expires_at,
-            fence,
-            fingerprint,
-            history,
-            id: RecordId::from_bytes(id),
-            on_lapse: on_lapse(reclaim_after, attempts_max)?,
-            phase,
-            route: Arc::from(std::str::from_utf8(&route).map_err(damaged)?),
-            unknown_retention,
-        }))
+    /// The record that a column shows; `None` where it shows none.
+    pub(crate) fn record(&mut self) -> Result<Option<Record>, StoreError> {
+        self.bytes()?.map(record::decode).transpose()
     }
 
     pub(crate) fn attempts(&mut self) -> Result<u32, StoreError> {
         self.read::<i64>()?.try_into().map_err(damaged)
-    }
-
-    fn fingerprint(&mut self) -> Result<Fingerprint, StoreError> {
-        let [version, digest @ ..] = self.array::<33>()?;
-        Ok(Fingerprint::from_parts(version, digest))
-    }
-}
-
-fn cause_of(code: Option<i32>) -> Result<Cause, StoreError> {
-    let code = code.and_then(|code| usize::try_from(code).ok());
-    code.and_then(|code| Cause::ALL.get(code).copied())
-        .ok_or_else(|| damaged("a record is in doubt for no known cause"))
-}
-
-fn on_lapse(after: Option<u64>, attempts_max: Option<i64>) -> Result<OnLapse, StoreError> {
-    match (after, attempts_max) {
-        (None, None) => Ok(OnLapse::Doubt),
-        (Some(after), Some(attempts_max)) => Ok(OnLapse::Reclaim {
-            after: Duration::from_micros(after),
-            attempts_max: attempts_max.try_into().map_err(damaged)?,
-        }),
-        (Some(_), None) | (None, Some(_)) => Err(damaged("a rule for a lapse is half there")),
     }
 }
 

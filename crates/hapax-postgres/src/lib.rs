@@ -29,6 +29,7 @@ mod migrate;
 mod open;
 mod options;
 mod promises;
+mod record;
 mod store;
 
 pub use error::OpenError;

@@ -12,7 +12,7 @@ use hapax::codec::encode_kept;
 use hapax::{
     Claim, Claimed, ClockOffset, Fence, Guarantees, Lease, LeaseError, LeaseLost, ListQuery,
     Observed, OnLapse, Page, Purged, RecordId, Retention, SCOPE_BYTES, Secret, Settlement, Settler,
-    State, Stats, Store, StoreError, What,
+    State, Stats, Store, StoreError, Timestamp, What,
 };
 use sqlx::postgres::PgRow;
 
@@ -157,12 +157,12 @@ impl Store for PgStore {
         let row = self.row(Function::Claim, values).await?;
         let mut reader = Reader::new(&row);
         let (granted, now) = (reader.read::<bool>()?, reader.timestamp()?);
-        let record = reader.record()?.ok_or_else(|| damaged("a claim shows no record"))?;
-        Ok(if granted {
-            Claimed::Granted(record.lease())
-        } else {
-            Claimed::Held(Observed { now, record })
-        })
+        match (granted, reader.record()?) {
+            (true, None) => Ok(Claimed::Granted(first_lease(claim, now))),
+            (true, Some(record)) => Ok(Claimed::Granted(record.lease())),
+            (false, Some(record)) => Ok(Claimed::Held(Observed { now, record })),
+            (false, None) => Err(damaged("a claim is held by no record")),
+        }
     }
 
     async fn renew(
@@ -298,7 +298,7 @@ impl Store for PgStore {
         Ok(Stats {
             now: reader.timestamp()?,
             in_doubt: reader.number()?,
-            in_doubt_since: reader.optional_number()?.map(hapax::Timestamp::from_micros),
+            in_doubt_since: reader.optional_number()?.map(Timestamp::from_micros),
             records: reader.optional_number()?.unwrap_or(0),
             bytes: reader.optional_number()?.unwrap_or(0),
         })
@@ -310,6 +310,21 @@ impl Store for PgStore {
 
     fn guarantees(&self) -> Guarantees {
         self.guarantees.clone()
+    }
+}
+
+/// The lease on a record that was made at `now`: all else that is in it, the claim says.
+fn first_lease(claim: &Claim, now: Timestamp) -> Lease {
+    Lease {
+        attempt: claim.attempt,
+        claimed_at: now,
+        fence: Fence::after(None, now),
+        id: claim.id,
+        number: 1,
+        progress: None,
+        rerun_of: None,
+        // As long as the store can hold.
+        until: now.plus(Duration::from_micros(span(claim.term).unsigned_abs())),
     }
 }
 
