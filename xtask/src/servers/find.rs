@@ -1,5 +1,6 @@
 //! Finds a server's programs on this machine, or installs the system's package.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,6 +8,10 @@ use std::time::Instant;
 
 use crate::context::{Context, Error, find_program, installed};
 use crate::process;
+
+/// Names the server that the tests run in place of the one that is installed: another version of Redis,
+/// or Valkey. Tests that start servers of their own honour it too.
+const REDIS_PROGRAM: &str = "HAPAX_TEST_REDIS_PROGRAM";
 
 /// Where packages put the programs of PostgreSQL that are not on the search path.
 const POSTGRES_HOMES: [&str; 3] = ["/usr/lib/postgresql", "/usr/local/opt", "/opt/homebrew/opt"];
@@ -20,8 +25,11 @@ pub(super) fn postgres(context: &Context, deadline: Instant) -> Result<PathBuf, 
     installed_postgres().ok_or_else(|| Error::new("find `initdb`, though PostgreSQL is installed"))
 }
 
-/// `redis-server`, or `valkey-server`.
+/// What [`REDIS_PROGRAM`] names, or `redis-server`, or `valkey-server`.
 pub(super) fn redis(context: &Context, deadline: Instant) -> Result<PathBuf, Error> {
+    if let Some(program) = env::var_os(REDIS_PROGRAM).filter(|program| !program.is_empty()) {
+        return Ok(program.into());
+    }
     if let Some(program) = installed_redis() {
         return Ok(program);
     }

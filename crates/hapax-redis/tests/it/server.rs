@@ -1,6 +1,7 @@
 //! Servers of a test's own, each in a folder of its own on a free port.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -86,6 +87,13 @@ impl Server {
         }
     }
 
+    /// Stops it as if its machine were suspended; its connections stay.
+    pub(crate) fn pause(&self) {
+        let child = self.child.as_ref().expect("it runs");
+        let told = Command::new("kill").args(["-STOP", &child.id().to_string()]).status();
+        assert!(told.expect("the program `kill`").success());
+    }
+
     pub(crate) fn address(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
@@ -134,12 +142,16 @@ async fn ask<T: FromRedisValue>(
     command.query_async(&mut connection).await
 }
 
-fn program() -> &'static str {
-    let there = |name: &&str| {
-        let paths = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&paths).any(|folder| folder.join(name).is_file())
-    };
-    ["redis-server", "valkey-server"].into_iter().find(there).expect("redis-server on the path")
+/// What the variable names, or what is installed.
+fn program() -> PathBuf {
+    let named = std::env::var_os("HAPAX_TEST_REDIS_PROGRAM").filter(|program| !program.is_empty());
+    if let Some(program) = named {
+        return program.into();
+    }
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let there = |name| std::env::split_paths(&paths).map(move |folder| folder.join(name));
+    let mut candidates = ["redis-server", "valkey-server"].into_iter().flat_map(there);
+    candidates.find(|program| program.is_file()).expect("redis-server on the path")
 }
 
 fn free_port() -> u16 {
