@@ -1,7 +1,8 @@
 -- machine::claim: 'granted' and the lease, or 'held' and what stands.
 --
 -- KEYS: the record. ARGV: clock_offset, attempt, fingerprint, route, term, reclaim_after,
--- attempts_max, unknown_retention; those that are empty are not there.
+-- attempts_max, unknown_retention; those that are empty are not there. And '1' if the answer is waited
+-- for.
 
 local key, clock_offset = KEYS[1], ARGV[1]
 local attempt, fingerprint = ARGV[2], ARGV[3]
@@ -19,7 +20,15 @@ if phase then
 end
 local same, again = found[6] == fingerprint, stands_attempt == attempt
 
+-- What is shown without a write of its own is to last as well.
+local function wait_for_it()
+    if ARGV[9] == '1' then
+        touch(key, phase, moment, found[3], found[4], clock_offset)
+    end
+end
+
 if means == 'running' and same and again then
+    wait_for_it()
     local lease = redis.call('HMGET', key, 'rerun_of', 'progress')
     return { 'granted', attempts, found[9], fence, moment, lease[1], lease[2] }
 end
@@ -38,6 +47,7 @@ if not grant then
     if same and not found[12] and means ~= 'completed' and means ~= 'released' then
         redis.pcall('HSET', key, 'waited', '1')
     end
+    wait_for_it()
     return { 'held', text(now), redis.call('HGETALL', key) }
 end
 

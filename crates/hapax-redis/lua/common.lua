@@ -39,6 +39,21 @@ local function expire_at(key, at, clock_offset)
     redis.call('PEXPIREAT', key, text(math.ceil((at - clock_offset) / 1000) + 1000))
 end
 
+-- Writes the record's time to live as it is. Since version 7.2, a server waits (WAIT, WAITAOF) for what
+-- the connection itself has written last: who is shown what another one wrote has to write something to
+-- wait for that too. This needs no memory, and a server that is full does it.
+local function touch(key, phase, moment, expires_at, unknown_retention, clock_offset)
+    if expires_at then
+        expire_at(key, expires_at, clock_offset)
+    elseif unknown_retention and phase ~= 'completed' and phase ~= 'released' then
+        expire_at(key, moment + unknown_retention, clock_offset)
+    else
+        -- There is none; both count as writes.
+        redis.call('PEXPIREAT', key, '9007199254740991')
+        redis.call('PERSIST', key)
+    end
+end
+
 -- A history with one more entry: History::with, in version 1 of the codec. That is a version byte, a
 -- count, and entries of a time (8 bytes), an attempt's number (4), what happened (1) and its details.
 local function remember(history, at, attempts, what)

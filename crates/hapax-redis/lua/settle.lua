@@ -2,8 +2,8 @@
 -- 'superseded' and by which fence.
 --
 -- KEYS: the record. ARGV: clock_offset, attempt, who ('operator' or 'owner'), the phase to come, its
--- retention, status, cause and answer (empty: none), what happened, in the codec, and where to tell it
--- and in which words.
+-- retention, status, cause and answer (empty: none), what happened, in the codec, where to tell it and
+-- in which words, and '1' if the answer is waited for.
 
 local key, clock_offset = KEYS[1], ARGV[1]
 local phase = ARGV[4]
@@ -20,6 +20,9 @@ elseif found[5] ~= ARGV[2] then
 elseif means == 'running' and ARGV[3] == 'operator' then
     return { 'running' }
 elseif found[1] == phase then
+    if ARGV[12] == '1' then
+        touch(key, found[1], found[2], found[3], found[4], clock_offset)
+    end
     return { 'stands' }
 elseif found[1] ~= 'in_progress' and found[1] ~= 'in_doubt' then
     return { 'settled' }

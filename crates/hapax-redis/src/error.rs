@@ -129,8 +129,8 @@ pub(crate) enum Outage {
     Redirected,
     #[error("{host} refused it: {text}")]
     Server { host: Host, text: String },
-    #[error("only {acknowledged} of {wanted} replicas have it by now")]
-    Replicas { acknowledged: u64, wanted: u32 },
+    #[error("only {acknowledged} of {wanted} replicas have it{with_disk} by now")]
+    Replicas { acknowledged: u64, wanted: u32, with_disk: &'static str },
     #[error("it is not on the server's disk by now")]
     NotOnDisk,
     #[error("{host} is not the server that the cluster names there")]

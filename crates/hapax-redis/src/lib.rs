@@ -19,8 +19,9 @@
 //! - **Replication is asynchronous.** A replica that is promoted may lack the last steps, and a claim
 //!   that is forgotten runs again. [`RedisOptions::wait_replicas`] makes that unlikely. It is no
 //!   consensus: nobody keeps a replica that has missed the step from being promoted.
-//! - **A crash forgets what was not on the disk.** Only `appendonly yes` with `appendfsync always` (or
-//!   [`RedisOptions::wait_fsync`]) keeps everything that was answered.
+//! - **A crash forgets what was not on the disk.** Only `appendonly yes` with `appendfsync always` and
+//!   `no-appendfsync-on-rewrite no` (or [`RedisOptions::wait_fsync`]) keeps everything that was
+//!   answered.
 //! - **Eviction forgets at will.** Any `maxmemory-policy` but `noeviction` is refused, unless
 //!   [`RedisOptions::allow_eviction`] says otherwise.
 //! - **A cluster's server that lost its part** (flushed, or restarted with nothing on disk) is noticed

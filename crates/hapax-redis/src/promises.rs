@@ -17,6 +17,10 @@ const VERSION_MIN: (u32, u32) = (6, 2);
 /// The version that has WAITAOF.
 const VERSION_WAITAOF: (u32, u32) = (7, 2);
 
+/// The version whose WAITAOF, under `appendfsync everysec`, no longer confirms what is not synced yet
+/// (redis/redis#13793). Valkey, which began as version 7.2, does so still (seen in 8.0.1 and 8.1.1).
+const VERSION_WAITAOF_EVERYSEC: (u32, u32) = (8, 0);
+
 /// What one server has said of itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Promises {
@@ -29,9 +33,12 @@ pub(crate) struct Promises {
     name: String,
     policy: String,
     replica: bool,
+    /// Whether that file is left off the disk while it is written anew.
+    rewrites_unsynced: bool,
     /// Whether snapshots are taken; `None` where it could not be asked.
     save: Option<bool>,
     server: String,
+    valkey: bool,
     /// That of Redis whose behaviour it has.
     version: String,
 }
@@ -40,7 +47,7 @@ impl Promises {
     pub(crate) async fn ask(servers: &Servers, node: &Node) -> Result<Self, StoreError> {
         let mut commands = Pipeline::new();
         commands.cmd("INFO");
-        for setting in ["appendfsync", "save", "maxmemory-policy"] {
+        for setting in ["appendfsync", "no-appendfsync-on-rewrite", "save", "maxmemory-policy"] {
             commands.cmd("CONFIG").arg("GET").arg(setting);
         }
         let answers = servers.ask(node, &commands, servers.deadline()).await?;
@@ -55,14 +62,15 @@ impl Promises {
         };
         let info = read_info(&String::from_utf8_lossy(&info));
         // Where a service keeps CONFIG to itself, these are not known.
-        let [appendfsync, save, policy] = [(); 3].map(|()| answers.next().and_then(setting));
+        let [appendfsync, unsynced, save, policy] =
+            [(); 4].map(|()| answers.next().and_then(setting));
         let is = |name: &str, value: &str| info.get(name).is_some_and(|found| found == value);
         let said = |name: &str| info.get(name).cloned();
         let version = said("redis_version").unwrap_or_default();
-        let name = match said("valkey_version") {
-            Some(valkey) => format!("Valkey {valkey}"),
-            None => format!("Redis {version}"),
-        };
+        let valkey = said("valkey_version");
+        let name = valkey
+            .as_ref()
+            .map_or_else(|| format!("Redis {version}"), |version| format!("Valkey {version}"));
         Ok(Self {
             appendonly: is("aof_enabled", "1"),
             appendfsync,
@@ -70,8 +78,10 @@ impl Promises {
             name,
             policy: said("maxmemory_policy").or(policy).unwrap_or_default(),
             replica: is("role", "slave"),
+            rewrites_unsynced: unsynced.as_deref() == Some("yes"),
             save: save.map(|rules| !rules.is_empty()),
             server: node.host.to_string(),
+            valkey: valkey.is_some(),
             version,
         })
     }
@@ -105,15 +115,36 @@ impl Promises {
             };
             return Err(OpenError::Cluster { address, found, scheme, server });
         }
-        if wait.fsync && !self.is_at_least(VERSION_WAITAOF) {
-            let reason = "it is older than Redis 7.2; set `appendfsync` to always instead";
-            return Err(OpenError::NoFsync { address, reason, server });
+        match self.objection_to_fsync() {
+            Some(reason) if wait.fsync => Err(OpenError::NoFsync { address, reason, server }),
+            Some(_) | None => Ok(()),
         }
-        if wait.fsync && !self.appendonly {
-            let reason = "`appendonly` is no; set it to yes";
-            return Err(OpenError::NoFsync { address, reason, server });
+    }
+
+    /// Why waiting for its disk would be in vain, or its word not be true.
+    fn objection_to_fsync(&self) -> Option<&'static str> {
+        if !self.is_at_least(VERSION_WAITAOF) {
+            return Some("it is older than Redis 7.2; set `appendfsync` to always instead");
         }
-        Ok(())
+        if !self.appendonly {
+            return Some("`appendonly` is no; set it to yes");
+        }
+        let hasty = self.valkey || !self.is_at_least(VERSION_WAITAOF_EVERYSEC);
+        match self.appendfsync.as_deref() {
+            Some("always") => None,
+            Some("no") => Some(
+                "`appendfsync` is no, under which it never confirms anything; set it to always",
+            ),
+            Some(_) if hasty => Some(
+                "`appendfsync` is everysec, under which Valkey, and Redis before 8, confirms what is \
+                 not on its disk yet; set it to always",
+            ),
+            None if hasty => Some(
+                "`appendfsync` cannot be asked, and under everysec Valkey, and Redis before 8, \
+                 confirms what is not on its disk yet; set it to always, and allow CONFIG GET",
+            ),
+            Some(_) | None => None,
+        }
     }
 
     /// Whether a full server throws records away: `volatile-*` too, since settled ones carry a time.
@@ -128,7 +159,8 @@ impl Promises {
     }
 
     fn is_durable(&self, wait: Wait) -> bool {
-        self.appendonly && (wait.fsync || self.appendfsync.as_deref() == Some("always"))
+        let synced = self.appendfsync.as_deref() == Some("always") && !self.rewrites_unsynced;
+        self.appendonly && (wait.fsync || synced)
     }
 
     /// What a crash forgets; the less is forgotten, the higher the rank.
@@ -137,6 +169,11 @@ impl Promises {
             return (5, "every answer survives a crash of the server and of its machine");
         }
         match (self.appendonly, self.appendfsync.as_deref(), self.save) {
+            (true, Some("always" | "everysec"), _) if self.rewrites_unsynced => (
+                3,
+                "`no-appendfsync-on-rewrite` is yes: a crash of its machine while its file is \
+                 rewritten may forget the last half minute, and a forgotten claim runs again",
+            ),
             (true, Some("everysec"), _) => (
                 4,
                 "`appendfsync` is everysec: a crash of its machine may forget the last second, and a \
@@ -227,8 +264,10 @@ mod tests {
             name: "Redis 7.0.15".to_owned(),
             policy: "noeviction".to_owned(),
             replica: false,
+            rewrites_unsynced: false,
             save: Some(true),
             server: "h:6379".to_owned(),
+            valkey: false,
             version: "7.0.15".to_owned(),
         }
     }
@@ -258,7 +297,14 @@ mod tests {
             assert_eq!(said.0, durable, "{}", said.1);
             assert!(said.1.contains(part), "{}", said.1);
         }
+        let hasty = Promises { rewrites_unsynced: true, ..promises() };
+        let hastier = Promises { appendfsync: Some("everysec".to_owned()), ..hasty.clone() };
+        for promises in [&hasty, &hastier] {
+            let said = summary(promises, NO_WAIT);
+            assert!(!said.0 && said.1.contains("while its file is rewritten"), "{}", said.1);
+        }
         let waits = Wait { fsync: true, replicas: 0 };
+        assert!(summary(&hasty, waits).0);
         assert!(summary(&with(true, Some("everysec"), None), waits).0);
     }
 
@@ -294,10 +340,33 @@ mod tests {
         let replica = Promises { replica: true, ..promises() };
         assert!(matches!(check(replica, false, false), Err(OpenError::Replica { .. })));
         assert!(matches!(check(promises(), true, false), Err(OpenError::Cluster { .. })));
-        assert!(matches!(check(promises(), false, true), Err(OpenError::NoFsync { .. })));
-        let newer = Promises { version: "7.2.4".to_owned(), ..promises() };
-        assert!(check(newer.clone(), false, true).is_ok());
-        let hasty = Promises { appendonly: false, ..newer };
-        assert!(matches!(check(hasty, false, true), Err(OpenError::NoFsync { .. })));
+    }
+
+    #[test]
+    fn the_word_of_a_server_is_taken_only_where_it_is_true() {
+        let with = |version: &str, valkey, appendonly, appendfsync: Option<&str>| {
+            let appendfsync = appendfsync.map(str::to_owned);
+            let version = version.to_owned();
+            let promises = Promises { appendfsync, appendonly, valkey, version, ..promises() };
+            assert!(promises.check_as("a".to_owned(), false, NO_WAIT).is_ok());
+            let waits = Wait { fsync: true, replicas: 0 };
+            promises.check_as("a".to_owned(), false, waits).map_err(|error| error.to_string())
+        };
+        for (version, valkey, appendonly, appendfsync, part) in [
+            ("7.0.15", false, true, Some("always"), "older than Redis 7.2"),
+            ("7.2.4", true, false, Some("always"), "`appendonly` is no"),
+            ("7.2.4", true, true, Some("everysec"), "not on its disk yet; set it to always"),
+            ("7.4.2", false, true, Some("everysec"), "not on its disk yet; set it to always"),
+            ("7.2.4", true, true, None, "allow CONFIG GET"),
+            ("8.0.2", true, true, Some("everysec"), "not on its disk yet"),
+            ("8.0.2", false, true, Some("no"), "`appendfsync` is no"),
+        ] {
+            let why = with(version, valkey, appendonly, appendfsync).unwrap_err();
+            assert!(why.contains(part), "{version} {appendfsync:?}: {why}");
+        }
+        assert_eq!(with("7.2.4", true, true, Some("always")), Ok(()));
+        for appendfsync in [Some("always"), Some("everysec"), None] {
+            assert_eq!(with("8.0.2", false, true, appendfsync), Ok(()));
+        }
     }
 }

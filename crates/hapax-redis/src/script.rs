@@ -98,6 +98,11 @@ impl Call {
         self.with(number.map_or(String::new(), |number| number.to_string()))
     }
 
+    /// With one more argument, which says whether something is so.
+    pub(crate) fn with_flag(self, flag: bool) -> Self {
+        self.with(if flag { "1" } else { "0" })
+    }
+
     pub(crate) fn key(&self) -> &str {
         &self.key
     }

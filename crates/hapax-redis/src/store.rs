@@ -135,7 +135,8 @@ impl Store for RedisStore {
             .with_number(Some(span(claim.term)))
             .with_number(after)
             .with_number(attempts_max)
-            .with_number(claim.unknown_retention.map(span));
+            .with_number(claim.unknown_retention.map(span))
+            .with_flag(self.servers.wait().is_asked_for());
         let mut parts = Parts::of(self.servers.call(&call).await?)?;
         match parts.word()?.as_str() {
             "granted" => {
@@ -213,7 +214,8 @@ impl Store for RedisStore {
             .with(end.kept)
             .with(what_bytes(end.what))
             .with(self.hints.channel())
-            .with(lease.id.to_string());
+            .with(lease.id.to_string())
+            .with_flag(self.servers.wait().is_asked_for());
         let mut parts = Parts::of(self.servers.call(&call).await?)?;
         match parts.word()?.as_str() {
             "done" | "stands" => Ok(()),
@@ -226,7 +228,7 @@ impl Store for RedisStore {
     }
 
     async fn purge(&self, id: &RecordId, force: bool) -> Result<Purged, StoreError> {
-        let call = self.step(Step::Purge, id).with(if force { "1" } else { "0" });
+        let call = self.step(Step::Purge, id).with_flag(force);
         let answer = self.servers.call(&call).await?;
         match reply::bytes(&answer) {
             Some(b"absent") => Ok(Purged::Absent),

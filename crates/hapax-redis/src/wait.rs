@@ -21,10 +21,16 @@ impl Wait {
         Self { fsync: options.wait_fsync, replicas: options.wait_replicas }
     }
 
+    pub(crate) const fn is_asked_for(self) -> bool {
+        self.fsync || self.replicas > 0
+    }
+
     /// Lets a step wait, in the same round trip; answers whether it does.
     ///
-    /// The wait covers everything that the server had done before, so that a repeated step waits for
-    /// what the first one wrote, and a duplicate for what it is shown.
+    /// The wait covers everything that the server had done until the step's own write, or, before
+    /// version 7.2, until its end. A step that waits and only shows what stands therefore writes
+    /// something too (`touch`), so that a repetition waits for what the first try wrote, and a
+    /// duplicate for what it is shown.
     pub(crate) fn add_to(self, commands: &mut Pipeline, deadline: Instant) -> bool {
         // The rest of the time is for the answer's way back.
         let limit = (remaining(deadline).mul_f64(0.8)).as_millis().max(1);
@@ -34,7 +40,7 @@ impl Wait {
         } else if self.replicas > 0 {
             commands.cmd("WAIT").arg(self.replicas).arg(limit);
         }
-        self.fsync || self.replicas > 0
+        self.is_asked_for()
     }
 
     /// What the wait came to.
@@ -51,7 +57,8 @@ impl Wait {
         let acknowledged = u64::try_from(acknowledged).unwrap_or(0);
         if acknowledged < u64::from(self.replicas) {
             let wanted = self.replicas;
-            return Err(StoreError::unknown(Outage::Replicas { acknowledged, wanted }));
+            let with_disk = if self.fsync { " on their disks" } else { "" };
+            return Err(StoreError::unknown(Outage::Replicas { acknowledged, wanted, with_disk }));
         }
         if on_disk { Ok(()) } else { Err(StoreError::unknown(Outage::NotOnDisk)) }
     }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use hapax::{Claimed, LeaseError, Settler, Store as _, StoreError};
+use hapax::{Claimed, LeaseError, Settler, Status, Store as _, StoreError};
+use hapax_redis::{OpenError, RedisOptions, RedisStore};
 
 use crate::scene::{claim, complete, grant, release, settle, standalone};
 use crate::server::{Server, try_tell};
 use crate::support::Place;
+use crate::waiting::Waits;
 
 const SETTINGS: [&str; 2] = ["cluster-enabled yes", "cluster-node-timeout 2000"];
 
@@ -112,7 +114,7 @@ async fn a_step_finds_the_new_master() {
     let Some(_) = standalone() else { return };
     let mut cluster = Cluster::start(2).await;
     let place = cluster.place();
-    let options = hapax_redis::RedisOptions {
+    let options = RedisOptions {
         // Steps wait until the replica has them, so that this failover forgets nothing.
         wait_replicas: 1,
         ..place.options()
@@ -174,7 +176,7 @@ async fn a_cluster_of_somebody_else_is_refused_at_once() {
     for theirs in [false, true] {
         if theirs {
             let secret = Some(b"theirs".to_vec());
-            let options = hapax_redis::RedisOptions { secret, ..place.options() };
+            let options = RedisOptions { secret, ..place.options() };
             drop(place.open(options).await);
         }
         for n in 1..20 {
@@ -190,4 +192,48 @@ async fn a_cluster_of_somebody_else_is_refused_at_once() {
         let keys: i64 = other.servers[0].tell("DBSIZE").await;
         assert_eq!(keys, i64::from(theirs), "at most their identity");
     }
+}
+
+/// Whoever holds the record puts it on its disk, also while the slot moves; one server whose word does
+/// not hold is enough to be refused.
+#[tokio::test]
+async fn each_server_of_a_cluster_is_waited_for() {
+    let Some(_) = standalone() else { return };
+    let settings = [&SETTINGS[..], &["appendonly yes", "appendfsync always"]].concat();
+    let servers = vec![Server::start(&settings).await, Server::start(&settings).await];
+    let mut cluster = Cluster::of(servers).await;
+    let place = cluster.place();
+    let waits = RedisOptions { wait_fsync: true, ..place.options() };
+    if Waits::of(&cluster.servers[0]).await == Waits::Never {
+        let refused = RedisStore::connect(&place.address, waits).await;
+        assert!(matches!(refused, Err(OpenError::NoFsync { .. })), "{refused:?}");
+        return;
+    }
+    let store = place.open(waits.clone()).await;
+    let lease = grant(&store, &claim(1, 1)).await;
+    let key = format!("{}:{{{}}}", place.prefix, lease.id);
+    let slot: i64 = cluster.servers[0].tell(&format!("CLUSTER KEYSLOT {key}")).await;
+    let [from, to] = [&cluster.ids[0], &cluster.ids[1]];
+    cluster.tell(1, &format!("CLUSTER SETSLOT {slot} IMPORTING {from}")).await;
+    cluster.tell(0, &format!("CLUSTER SETSLOT {slot} MIGRATING {to}")).await;
+    let port = cluster.servers[1].port;
+    cluster.tell(0, &format!("MIGRATE 127.0.0.1 {port} {key} 0 5000")).await;
+    settle(&store, &lease, &complete()).await;
+    for server in [1, 0] {
+        cluster.tell(server, &format!("CLUSTER SETSLOT {slot} NODE {to}")).await;
+    }
+    cluster.servers[1].kill();
+    cluster.servers[1].run().await;
+    for server in &cluster.servers {
+        cluster.see(server, "cluster_state:ok").await;
+    }
+    let held = store.claim(&claim(1, 2)).await.expect("an answer");
+    assert!(
+        matches!(held, Claimed::Held(seen) if seen.record.status(seen.now) == Status::Completed)
+    );
+
+    cluster.tell(1, "CONFIG SET appendfsync no").await;
+    let refused = RedisStore::connect(&place.address, waits).await;
+    let Err(error @ OpenError::NoFsync { .. }) = refused else { panic!("{refused:?}") };
+    assert!(error.to_string().contains(&format!("127.0.0.1:{port} ")), "{error}");
 }

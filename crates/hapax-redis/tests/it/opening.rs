@@ -16,6 +16,11 @@ async fn what_the_server_promises_is_asked() {
     let Some(_) = standalone() else { return };
     for (settings, durable, part) in [
         (&["appendonly yes", "appendfsync always"][..], true, "every answer survives a crash"),
+        (
+            &["appendonly yes", "appendfsync always", "no-appendfsync-on-rewrite yes"],
+            false,
+            "`no-appendfsync-on-rewrite` is yes",
+        ),
         (&["appendonly yes"], false, "`appendfsync` is everysec"),
         (&[], false, "nothing is kept on disk"),
     ] {
