@@ -7,6 +7,7 @@ mod answers;
 mod application;
 mod closing;
 mod commit;
+mod endings;
 mod flow;
 mod hints;
 mod identity;
