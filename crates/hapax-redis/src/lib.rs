@@ -42,10 +42,10 @@
 //!
 //! # What it needs
 //!
-//! Redis 6.2 or Valkey 7.2, or later. A user of its own needs the keys `~PREFIX:*`, the channel
-//! `&PREFIX:settled`, and `+@connection +@read +@hash +@scripting +@pubsub +info +time +del +persist
-//! +pexpireat +scan +dbsize`; in a cluster `+cluster|slots +cluster|myid +asking`; `+wait +waitaof` where
-//! it waits; `+config|get`, so that it can say what the server promises.
+//! Redis 6.2 or later, or Valkey (8.0 and 8.1 were tried). A user of its own needs the keys
+//! `~PREFIX:*`, the channel `&PREFIX:settled`, and `+@connection +@read +@hash +@scripting +@pubsub
+//! +info +time +del +persist +pexpireat +scan +dbsize`; in a cluster `+cluster|slots +cluster|myid
+//! +asking`; `+wait +waitaof` where it waits; `+config|get`, so that it can say what the server promises.
 
 mod address;
 mod browse;
