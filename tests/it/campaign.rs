@@ -20,6 +20,9 @@ use traffic::Traffic;
 
 const CLIENTS: usize = 10;
 
+/// How many short ones may find nothing where there is something to find.
+pub(crate) const CAMPAIGNS_MAX: usize = 8;
+
 /// A gateway reads its journal when it starts; this many crashes keep that short, so that a round is.
 const ROUNDS_PER_FOLDER: usize = 50;
 
@@ -49,10 +52,12 @@ fn kill_campaign_on_the_file_store_executes_nothing_twice_and_loses_no_answer() 
 /// A campaign that has never failed proves nothing: on a store that forgets, it must.
 #[test]
 fn a_campaign_catches_a_store_that_forgets() {
-    let (kills, verdict) = campaign(3, Chance::seed(), Some("memory:"));
-    assert!(kills > 0 && verdict.answered > 0);
-    let twice = verdict.wrong.iter().filter(|wrong| wrong.ends_with("was executed 2 times"));
-    assert!(twice.count() > 0, "{:#?}", verdict.wrong);
+    let is_caught = || {
+        let (kills, verdict) = campaign(3, Chance::seed(), Some("memory:"));
+        assert!(kills > 0 && verdict.answered > 0);
+        verdict.wrong.iter().any(|wrong| wrong.ends_with("was executed 2 times"))
+    };
+    assert!((0..CAMPAIGNS_MAX).any(|_| is_caught()), "no campaign found anything");
 }
 
 /// So many rounds on one folder, or on another store.
@@ -92,7 +97,8 @@ fn kill_again_and_again(
 ) -> usize {
     let mut chance = Chance::new(seed);
     let mut kills = 0;
-    for _ in 0..rounds {
+    let goes_on = |round: &usize| *round < rounds || !traffic.is_enough(rounds);
+    for _ in (0..4 * rounds).take_while(goes_on) {
         if chance.one_in(6) {
             // Dies while it opens its store, too.
             settings.start_and_kill(Duration::from_micros(chance.below(60_000)));

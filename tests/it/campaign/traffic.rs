@@ -23,10 +23,13 @@ const LAST_CLIENTS: usize = 10;
 pub(crate) struct Traffic {
     /// Where the gateways are now.
     addresses: Mutex<Vec<Option<SocketAddr>>>,
+    /// Complete answers, but for replays.
+    answers: AtomicUsize,
     /// Orders everything that is seen.
     clock: AtomicU64,
     /// Numbers the keys that all clients use at once.
     hot: AtomicU64,
+    replays: AtomicUsize,
     stop: AtomicBool,
     /// Whose turn it is among the gateways that live.
     turn: AtomicUsize,
@@ -46,8 +49,10 @@ impl Traffic {
     pub(crate) fn new(gateways: usize) -> Self {
         Self {
             addresses: Mutex::new(vec![None; gateways]),
+            answers: AtomicUsize::new(0),
             clock: AtomicU64::new(0),
             hot: AtomicU64::new(0),
+            replays: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             turn: AtomicUsize::new(0),
         }
@@ -86,6 +91,12 @@ impl Traffic {
         self.hot.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Whether there was enough of it to say anything: more answers than this, and a replay. On a busy
+    /// machine lives are short.
+    pub(crate) fn is_enough(&self, answers: usize) -> bool {
+        self.answers.load(Ordering::SeqCst) > answers && self.replays.load(Ordering::SeqCst) > 0
+    }
+
     /// This moment in the order of all events.
     pub(crate) fn now(&self) -> u64 {
         self.clock.fetch_add(1, Ordering::SeqCst)
@@ -120,6 +131,10 @@ impl Traffic {
             }
             Err(_) => Seen::Nothing,
         };
+        if let Seen::Answer { replayed, .. } = seen {
+            let count = if replayed { &self.replays } else { &self.answers };
+            count.fetch_add(1, Ordering::SeqCst);
+        }
         Event { end: self.now(), key: Arc::clone(key), seen, start }
     }
 

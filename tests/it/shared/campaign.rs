@@ -12,8 +12,8 @@ use hapax_tests::{Chance, Gateway, Server, Settings, Shared, Upstream};
 
 use crate::campaign::effect::effect;
 use crate::campaign::history::{Verdict, judge};
-use crate::campaign::rounds;
 use crate::campaign::traffic::Traffic;
+use crate::campaign::{CAMPAIGNS_MAX, rounds};
 
 const CLIENTS: usize = 10;
 const GATEWAYS: usize = 3;
@@ -58,9 +58,12 @@ fn kill_campaign_of_gateways_executes_nothing_twice_and_loses_no_answer(kind: Sh
 #[test]
 fn a_campaign_catches_gateways_that_share_nothing() {
     let alone = |upstream: &str| Settings::new(upstream).store("memory:");
-    let (fates, verdict) = campaign(alone, 6, Chance::seed());
-    assert!(fates.ended.into_inner() > 6 && verdict.answered > 0);
-    assert!(verdict.twice > 0, "{:#?}", verdict.wrong);
+    let is_caught = || {
+        let (fates, verdict) = campaign(alone, 6, Chance::seed());
+        assert!(fates.ended.into_inner() > 6 && verdict.answered > 0);
+        verdict.twice > 0
+    };
+    assert!((0..CAMPAIGNS_MAX).any(|_| is_caught()), "no campaign found anything");
 }
 
 fn campaign(settings: impl FnOnce(&str) -> Settings, ends: usize, seed: u64) -> (Fates, Verdict) {
@@ -85,8 +88,8 @@ fn campaign(settings: impl FnOnce(&str) -> Settings, ends: usize, seed: u64) -> 
     (fates, judge(&events, &upstream.counts(), &last, &[]))
 }
 
-/// One of the gateways, from start to end, until there have been enough ends. It runs no more when
-/// this returns.
+/// One of the gateways, from start to end, until there have been enough ends, and answers, if they come.
+/// It runs no more when this returns.
 fn start_again_and_again(
     number: usize,
     ends: usize,
@@ -95,7 +98,8 @@ fn start_again_and_again(
     mut chance: Chance,
     fates: &Fates,
 ) {
-    while fates.ended.fetch_add(1, Ordering::SeqCst) < ends {
+    let goes_on = |ended| ended < ends || (ended < 4 * ends && !traffic.is_enough(ends));
+    while goes_on(fates.ended.fetch_add(1, Ordering::SeqCst)) {
         if chance.one_in(8) {
             // Dies while it opens its store, too.
             settings.start_and_kill(Duration::from_micros(chance.below(80_000)));

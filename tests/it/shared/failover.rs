@@ -80,6 +80,7 @@ fn forgets_nothing(place: &Place, table: &str, promise: &str, succession: Succes
     }
     let ((outage, took), events) = traffic.during(CLIENTS, seed, || {
         thread::sleep(Duration::from_millis(1_500));
+        eventually("there was traffic", || traffic.is_enough(20));
         let gone = traffic.now();
         // A replay may be of an answer that is still on its way to the replica.
         thread::sleep(Duration::from_millis(20));

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use hapax_tests::{Chance, Place, RedisCluster, Shared, Upstream};
+use hapax_tests::{Chance, Place, RedisCluster, Shared, Upstream, eventually};
 
 use crate::campaign::effect::effect;
 use crate::campaign::history::judge;
@@ -39,6 +39,7 @@ fn slots_that_move_under_traffic_take_their_records_along() {
             }
         }
         thread::sleep(Duration::from_millis(300));
+        eventually("there was traffic", || traffic.is_enough(20));
         moved
     });
     let last = traffic.ask_for_every_key(&events, Duration::ZERO);

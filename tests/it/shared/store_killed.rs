@@ -64,7 +64,8 @@ fn campaign(kind: Shared, kills: usize, seed: u64) -> Report {
     }
     let ((outages, heals), events) = traffic.during(CLIENTS, seed, || {
         let mut chance = Chance::new(seed);
-        (0..kills)
+        (0..4 * kills)
+            .take_while(|round| *round < kills || !traffic.is_enough(kills))
             .map(|_| kill_once(&mut server, &gateways, &upstream, &traffic, &mut chance))
             .unzip::<_, _, Vec<_>, Vec<_>>()
     });

@@ -1,6 +1,6 @@
 //! TTL: how long a key is remembered.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -176,17 +176,32 @@ async fn running(t: &Trial) -> Result<(), Stop> {
 
 async fn advertised(t: &Trial) -> Result<(), Stop> {
     let request = t.keyed(Route::Plain);
+    let began = Instant::now();
     let first = t.send(&request).await?;
+    let took = began.elapsed();
     let replay = t.send(&request).await?;
-    let Some(expires) = first.text("idempotency-expires") else {
+    let Some(told) = first.text("idempotency-expires") else {
         return fail("the first answer has no Idempotency-Expires");
     };
-    ensure(replay.text("idempotency-expires").as_deref() == Some(expires.as_str()), || {
-        format!(
-            "Idempotency-Expires was {expires:?} and is {:?} on the replay",
-            replay.text("idempotency-expires")
-        )
+    let again = replay.text("idempotency-expires");
+    ensure(again.as_deref().is_some_and(|again| keeps(&told, again, took)), || {
+        format!("Idempotency-Expires was {told:?} and is {again:?} on the replay")
     })
+}
+
+/// Whether a replay's time is what the first answer's promised. One may count from the request and the
+/// other from its completion, which lie at most the first answer's time apart; both are whole seconds.
+fn keeps(told: &str, again: &str, took: Duration) -> bool {
+    match (instant(told), instant(again)) {
+        (Some(told), Some(again)) => (told..=told + took.as_secs() + 1).contains(&again),
+        (_, None) | (None, Some(_)) => told == again,
+    }
+}
+
+/// Seconds since 1970 of a time, where it is a date as HTTP has them or such a number.
+fn instant(text: &str) -> Option<u64> {
+    let date = || httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok();
+    text.parse().ok().or_else(|| date().map(|since| since.as_secs()))
 }
 
 async fn policy(t: &Trial) -> Result<(), Stop> {
@@ -226,4 +241,21 @@ async fn linked(t: &Trial) -> Result<(), Stop> {
     let page = t.send(&t.request("GET", &target)).await?;
     status(&page, 200, &format!("the documentation at {target}"))?;
     ensure(!page.body.is_empty(), || format!("the documentation at {target} is empty"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// TTL-04: never a shorter time than was advertised, and no longer one than the work explains.
+    #[test]
+    fn a_replay_keeps_the_time_that_the_first_answer_told() {
+        let (told, later) = ("Mon, 23 Nov 2026 06:44:16 GMT", "Mon, 23 Nov 2026 06:44:17 GMT");
+        let moment = Duration::from_millis(5);
+        assert!(keeps(told, told, moment) && keeps(told, later, moment));
+        assert!(!keeps(later, told, moment), "it may not be earlier");
+        assert!(!keeps(told, "Mon, 23 Nov 2026 06:44:18 GMT", moment));
+        assert!(keeps("100", "107", Duration::from_secs(7)) && !keeps("100", "99", moment));
+        assert!(keeps("P1D", "P1D", moment) && !keeps("P1D", "P2D", moment));
+    }
 }
