@@ -119,8 +119,8 @@ pub async fn what_nobody_waits_for_is_not_told(teller: &dyn Store, listener: &dy
     }
 }
 
-/// Settles record after record from this one on until the listener hears one: it may not be listening
-/// yet, or again.
+/// Settles record after record from this one on until the listener hears one of them: it may not be
+/// listening yet, or again.
 pub async fn heard(
     teller: &dyn Store,
     listener: &dyn Store,
@@ -130,8 +130,9 @@ pub async fn heard(
     let tell = async {
         for n in from.. {
             end_awaited(teller, listener, n).await;
-            if let Ok(hint) = timeout(Duration::from_millis(20), hints.next()).await {
-                hint.expect("hints do not end");
+            if let Ok(hint) = timeout(Duration::from_millis(20), hints.next()).await
+                && hint.expect("hints do not end") >= id_of(from)
+            {
                 return;
             }
         }

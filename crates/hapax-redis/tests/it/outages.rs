@@ -6,6 +6,8 @@ use std::time::Duration;
 use hapax::{Claim, Claimed, Effect, RecordId, Settler, Status, Store};
 use hapax_redis::{OpenError, RedisOptions, RedisStore};
 use hapax_store_tests::Relay;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::scene::{claim, complete, effect, grant, settle, settle_effect, standalone};
 use crate::server::{Server, tell};
@@ -86,6 +88,9 @@ async fn a_server_that_forgot_its_scripts_is_told_again() {
     assert!(matches!(store.claim(&claim(1, 2)).await.unwrap(), Claimed::Held(_)));
 }
 
+/// How many answers there are before the server is killed.
+const SETTLED_MIN: u32 = 100;
+
 /// What one caller was told until the server was gone.
 #[derive(Default)]
 struct Told {
@@ -95,7 +100,13 @@ struct Told {
     settled: Vec<RecordId>,
 }
 
-async fn run_until_outage(store: &RedisStore, round: u16, worker: u16) -> Told {
+/// Adds a permit for each settlement.
+async fn run_until_outage(
+    store: &RedisStore,
+    round: u16,
+    worker: u16,
+    settled: &Semaphore,
+) -> Told {
     let mut told = Told::default();
     for n in 0..10_000 {
         let by = u8::try_from(10 * round + worker).expect("few of both");
@@ -107,6 +118,7 @@ async fn run_until_outage(store: &RedisStore, round: u16, worker: u16) -> Told {
                     break;
                 }
                 told.settled.push(claim.id);
+                settled.add_permits(1);
             }
             Ok(Claimed::Held(seen)) => panic!("held by nobody: {seen:?}"),
             Err(error) if error.effect() == Effect::None => {
@@ -130,13 +142,16 @@ async fn exe_02_a_killed_server_loses_no_answer_and_keeps_no_denied_claim() {
     let store = place.open(place.options()).await;
     assert!(store.guarantees().durable);
     for round in 0..3_u16 {
+        let settled = Arc::new(Semaphore::new(0));
         let running: Vec<_> = (0..8_u16)
             .map(|worker| {
-                let store = store.clone();
-                tokio::spawn(async move { run_until_outage(&store, round, worker).await })
+                let (store, settled) = (store.clone(), Arc::clone(&settled));
+                tokio::spawn(async move { run_until_outage(&store, round, worker, &settled).await })
             })
             .collect();
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        // In the middle of it.
+        let enough = timeout(Duration::from_secs(60), settled.acquire_many(SETTLED_MIN)).await;
+        enough.expect("answers").expect("a semaphore").forget();
         server.kill();
         let mut all = Told::default();
         for worker in running {
@@ -146,7 +161,7 @@ async fn exe_02_a_killed_server_loses_no_answer_and_keeps_no_denied_claim() {
             all.settled.extend(settled);
         }
         server.run().await;
-        assert!(all.settled.len() > 8, "only {} were settled", all.settled.len());
+        assert!(all.settled.len() >= SETTLED_MIN as usize);
         for id in all.granted {
             assert!(store.peek(&id).await.unwrap().is_some(), "a claim is lost");
         }
