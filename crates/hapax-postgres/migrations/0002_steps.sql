@@ -4,10 +4,14 @@
 -- All rely on READ COMMITTED, where each statement within a function sees what was committed when that
 -- statement began. The pattern is the same everywhere: take the row's lock, then read the clock, then
 -- decide on what the lock shows. Nothing is decided on a version of the row that somebody may be
--- replacing. Each call locks one row, so that no two calls can wait for each other in a circle; and as
+-- replacing. Only the usual settlement, which depends on no clock, goes a shorter way, and says why. Each
+-- call locks one row, so that no two calls can wait for each other in a circle; and as
 -- every call is a transaction of its own, a lock lasts as long as one commit. Records of operations that
 -- an application commits have a second row, their seat: `0003_commit.sql` says in which order the two
 -- are locked, and has the functions that do it.
+--
+-- What a step costs the server is for the most part not the row: each statement is begun and ended, and
+-- each expression made ready, once per call. Hence few statements, and short expressions where all pass.
 --
 -- Steps that find one row by its id have one plan for all ids: left to itself the server plans each
 -- call anew, for the sake of the partition, which costs more than the step. Sweeping is planned anew,
@@ -113,6 +117,9 @@ $$;
 -- nothing, and a fallback within the same statement would not see that row either. As a statement of
 -- its own, the SELECT does. It finds nothing only if the row was removed in between; then the claim
 -- starts over, three times at most.
+--
+-- `shown` is the row, in the form that `record_send` gives it; NULL where a key is claimed for the first
+-- time, as the caller knows all that is in it but `seen_at`.
 CREATE FUNCTION hapax.claim(
     node                    bytea,
     clock_offset            bigint,
@@ -353,7 +360,10 @@ DECLARE
     stands record;
 BEGIN
     at := hapax.clock(clock_offset);
-    -- The usual end: by the owner, while the claim is its own, and nobody but its owner can commit it.
+    -- The usual end in one statement: by the owner, of an attempt that has no seat. If that has to wait for
+    -- the row and somebody changed it meanwhile, the server asks all conditions again of the changed row;
+    -- if nobody did, the end is dated before a wait in which nothing happened. Whether a lapsed outcome is
+    -- still kept depends on the clock, and is left to the long way.
     UPDATE hapax.record AS r SET
         cause = settled_cause,
         expires_at = CASE WHEN into_phase <> 'in_doubt' THEN at + retention END,

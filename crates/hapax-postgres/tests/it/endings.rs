@@ -1,4 +1,5 @@
-//! An owner's settlement takes a short way where nothing speaks against it. Here something does.
+//! An owner's settlement takes a short way where nothing speaks against it. Here something does, or it is
+//! not the owner's.
 
 use std::time::Duration;
 
@@ -48,4 +49,24 @@ async fn con_06_an_owners_settlement_is_decided_on_the_row_that_the_lock_shows()
     assert!(matches!(answer, Err(LeaseError::Lost(LeaseLost::Settled))), "{answer:?}");
     let seen = node.peek(&lease.id).await.unwrap().expect("a record");
     assert_eq!(seen.record.status(seen.now), Status::Released);
+}
+
+/// The lease ends while an operator's settlement waits for the row: the time that counts is the one after
+/// the wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn con_07_the_clock_is_read_when_the_row_is_held() {
+    let Some(server) = server_url() else { return };
+    let place = Place::take(&server).await;
+    let node = place.open(place.options()).await;
+    let lease = grant(&node, &claim(1, 1)).await;
+    let mut onlooker = Onlooker::new(&server, &place.schema).await;
+    onlooker.hold_row(lease.id).await;
+    let operator = {
+        let (node, lease) = (node.clone(), lease.clone());
+        tokio::spawn(async move { node.settle(&lease, &complete(), Settler::Operator).await })
+    };
+    onlooker.see_waiting(1).await;
+    onlooker.run("UPDATE hapax.record SET moment = hapax.clock(0); COMMIT").await;
+    let answer = operator.await.unwrap();
+    assert!(answer.is_ok(), "{answer:?}");
 }
