@@ -1,4 +1,5 @@
--- machine::renew: 'renewed' and the lease, 'expired', 'settled', or 'superseded' and by which fence.
+-- machine::renew: 'renewed' and the lease, 'absent' (expired for good), 'expired', 'settled', or
+-- 'superseded' and by which fence.
 --
 -- KEYS: the record. ARGV: clock_offset, attempt, term, and the finished steps, if they are to be
 -- replaced.
@@ -9,7 +10,13 @@ local found = redis.call(
     'HMGET', key, 'phase', 'moment', 'expires_at', 'unknown_retention', 'attempt', 'attempts',
     'claimed_at', 'fence', 'rerun_of', 'progress')
 
-if not found[1] or meaning(found[1], found[2], found[3], found[4], now) == 'expired' then
+if not found[1] then
+    -- A write that changes nothing: a server that may not write, or cannot save, refuses it as it
+    -- refuses a claim. Somebody may ask for nothing else, to know whether the store is ready. One that
+    -- is full does it, and all it refuses is what is new.
+    redis.call('PERSIST', key)
+    return { 'absent' }
+elseif meaning(found[1], found[2], found[3], found[4], now) == 'expired' then
     return { 'expired' }
 elseif found[5] ~= ARGV[2] then
     return { 'superseded', found[8] }

@@ -176,20 +176,24 @@ impl Store for RedisStore {
             call = call.with(progress);
         }
         let mut parts = Parts::of(self.servers.call(&call).await?)?;
-        let outcome = parts.word()?;
-        if outcome != "renewed" {
-            return Err(lost(&outcome, &mut parts)?.into());
+        match parts.word()?.as_str() {
+            "renewed" => Ok(Lease {
+                attempt: lease.attempt,
+                id: lease.id,
+                number: parts.number()?.try_into().map_err(damaged)?,
+                claimed_at: parts.timestamp()?,
+                fence: Fence::new(parts.number()?),
+                until: parts.timestamp()?,
+                rerun_of: parts.status()?,
+                progress: parts.bytes()?,
+            }),
+            "absent" => Err(match self.servers.foreign() {
+                // Records of somebody else do not tell what became of this one.
+                Some(why) => StoreError::Refused(why).into(),
+                None => LeaseLost::Expired.into(),
+            }),
+            other => Err(lost(other, &mut parts)?.into()),
         }
-        Ok(Lease {
-            attempt: lease.attempt,
-            id: lease.id,
-            number: parts.number()?.try_into().map_err(damaged)?,
-            claimed_at: parts.timestamp()?,
-            fence: Fence::new(parts.number()?),
-            until: parts.timestamp()?,
-            rerun_of: parts.status()?,
-            progress: parts.bytes()?,
-        })
     }
 
     async fn settle(

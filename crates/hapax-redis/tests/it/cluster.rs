@@ -13,16 +13,22 @@ use crate::waiting::Waits;
 const SETTINGS: [&str; 2] = ["cluster-enabled yes", "cluster-node-timeout 2000"];
 
 /// Servers that know each other; the first one holds all slots.
-struct Cluster {
+pub(crate) struct Cluster {
     ids: Vec<String>,
-    servers: Vec<Server>,
+    pub(crate) servers: Vec<Server>,
 }
 
 impl Cluster {
     async fn start(count: usize) -> Self {
+        Self::with(count, &[]).await
+    }
+
+    /// The same with more settings.
+    pub(crate) async fn with(count: usize, more: &[&str]) -> Self {
+        let settings = [&SETTINGS[..], more].concat();
         let mut servers = Vec::new();
         for _ in 0..count {
-            servers.push(Server::start(&SETTINGS).await);
+            servers.push(Server::start(&settings).await);
         }
         Self::of(servers).await
     }
@@ -60,7 +66,7 @@ impl Cluster {
         panic!("no server says {words}");
     }
 
-    fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         Place::take(&self.servers[0].address().replacen("redis://", "redis-cluster://", 1))
     }
 

@@ -6,7 +6,7 @@ use hapax::{Key, Principal, Store as _, StoreError};
 use hapax_redis::{OpenError, RedisOptions, RedisStore};
 use hapax_store_tests::Relay;
 
-use crate::scene::{both, claim, complete, grant, settle, standalone};
+use crate::scene::{TERM, both, claim, complete, grant, settle, standalone};
 use crate::server::{Server, tell};
 use crate::support::Place;
 
@@ -84,7 +84,8 @@ async fn a_running_node_is_refused_once_the_records_are_not_its_own() {
     let _: i64 = tell(&server, &format!("HSET {identity} digest another")).await;
     let why = refusal(&node, 100).await;
     assert!(why.contains("another `secret`"), "{why}");
-    // What was granted here may still be settled here.
+    // What was granted here may still be renewed and settled here.
+    node.renew(&lease, TERM, None).await.expect("a renewal");
     settle(&node, &lease, &complete()).await;
 
     // It is mended, and nobody had to restart anything.

@@ -10,6 +10,7 @@ mod hints;
 mod identity;
 mod opening;
 mod outages;
+mod readiness;
 mod room;
 mod scene;
 mod server;

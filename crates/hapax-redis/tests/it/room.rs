@@ -6,6 +6,7 @@ use hapax::{
 };
 use hapax_redis::RedisStore;
 
+use crate::readiness::ready;
 use crate::scene::{RETENTION, TERM, claim, grant, release, settle, standalone};
 use crate::server::Server;
 use crate::support::Place;
@@ -49,6 +50,8 @@ async fn ttl_07_a_full_server_refuses_new_claims_and_goes_on_with_those_it_grant
     let refused = claim(20_000, 1);
     assert!(matches!(store.claim(&refused).await, Err(StoreError::Full)));
     assert_eq!(store.peek(&refused.id).await.unwrap(), None, "no trace of it");
+    // It is ready: everything but new claims goes on.
+    ready(&store).await.expect("it is ready");
     // What runs is renewed, settled and looked at.
     let lease = leases.pop().expect("a lease");
     store.renew(&lease, TERM, Some(Bytes::from_static(b"step"))).await.expect("a renewal");
