@@ -20,6 +20,7 @@
 //!
 //! The schema is plain SQL in `migrations/`, applied by [`migrate`] or by an operator.
 
+mod address;
 mod call;
 mod connections;
 mod decode;

@@ -6,8 +6,9 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 use tokio::time::timeout;
 
+use crate::address::Address;
 use crate::error::{OpenError, sqlstate};
-use crate::open::{Address, unavailable};
+use crate::open::unavailable;
 use crate::options::{PgOptions, SCHEMA};
 
 /// How long bringing the schema up to date may take, waiting for another node that does it included.
