@@ -12,6 +12,7 @@ use futures_core::stream::BoxStream;
 use futures_util::StreamExt as _;
 use futures_util::future::ready;
 use hapax::RecordId;
+use redis::aio::PubSub;
 use redis::{Client, RedisError, RedisResult, Value};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
@@ -75,10 +76,25 @@ impl Drop for Hints {
 /// Listens for ever, and again after each break, at one server after the other.
 async fn listen(servers: &Weak<Servers>, channel: &str, heard: &broadcast::Sender<RecordId>) {
     let mut pause = RETRY_FIRST;
+    let mut refusal_told = false;
     for turn in 0_usize.. {
         let begun = Instant::now();
         let Some(client) = next_client(servers, turn) else { return };
-        if let Err(error) = listen_once(&client, channel, heard).await {
+        let ended = match tune_in(&client, channel).await {
+            Ok(listening) => {
+                refusal_told = false;
+                listen_once(listening, heard).await
+            }
+            Err(error) => {
+                let refused = error.code() == Some("NOPERM");
+                if refused && !refusal_told {
+                    refusal_told = true;
+                    tell_refusal(&error, channel);
+                }
+                Err(error)
+            }
+        };
+        if let Err(error) = ended {
             tracing::debug!(%error, "listening for hints of other nodes was interrupted");
         }
         pause = if begun.elapsed() > RETRY_MAX { RETRY_FIRST } else { (pause * 2).min(RETRY_MAX) };
@@ -94,13 +110,22 @@ fn next_client(servers: &Weak<Servers>, turn: usize) -> Option<Client> {
     servers.address.client(&node.host).ok()
 }
 
-async fn listen_once(
-    client: &Client,
-    channel: &str,
-    heard: &broadcast::Sender<RecordId>,
-) -> RedisResult<()> {
+/// Everything works without hints but slowly, which nobody would trace to a missing right.
+fn tell_refusal(error: &RedisError, channel: &str) {
+    tracing::warn!(
+        %error,
+        "hints of other nodes are not heard, so who waits for one of their keys polls; allow the \
+         store's user to listen: ACL SETUSER USER &{channel} +subscribe +publish +ping"
+    );
+}
+
+async fn tune_in(client: &Client, channel: &str) -> RedisResult<PubSub> {
     let mut listening = limited(client.get_async_pubsub()).await?;
     limited(listening.subscribe(channel)).await?;
+    Ok(listening)
+}
+
+async fn listen_once(listening: PubSub, heard: &broadcast::Sender<RecordId>) -> RedisResult<()> {
     let (mut commands, mut messages) = listening.split();
     loop {
         match timeout(SILENCE_MAX, messages.next()).await {
