@@ -3,12 +3,13 @@
 use std::str::FromStr as _;
 use std::time::Duration;
 
+use hapax::StoreError;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 
-use crate::error::OpenError;
-use crate::open::unavailable;
+use crate::error::{OpenError, Outage};
 use crate::options::PgOptions;
+use crate::refusal::failed;
 
 /// Room for the suffix that partitions and indexes add within the server's 63 bytes.
 const SCHEMA_BYTES_MAX: usize = 40;
@@ -16,20 +17,44 @@ const SCHEMA_BYTES_MAX: usize = 40;
 /// Where the store is.
 pub(crate) struct Address {
     pub(crate) options: PgConnectOptions,
+    pooled: bool,
+    /// The setting that names it.
+    pub(crate) setting: &'static str,
     /// Server and database, for messages.
     pub(crate) text: String,
     timeout: Duration,
 }
 
 impl Address {
+    /// Where the records are.
     pub(crate) fn parse(url: &str, options: &PgOptions) -> Result<Self, OpenError> {
+        Self::parse_setting("store", url, options)
+    }
+
+    /// Where to listen for hints.
+    pub(crate) fn parse_listening(url: &str, options: &PgOptions) -> Result<Self, OpenError> {
+        Self::parse_setting("[postgres] listen_url", url, options)
+    }
+
+    fn parse_setting(
+        setting: &'static str,
+        url: &str,
+        options: &PgOptions,
+    ) -> Result<Self, OpenError> {
         check_schema(&options.schema)?;
+        let wrong = |reason: String| OpenError::Address { setting, reason };
+        let rest = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://"));
         // The library takes any scheme for its own.
-        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            return Err(OpenError::Address { reason: "its scheme is not `postgres`".to_owned() });
+        let Some(rest) = rest else {
+            return Err(wrong("its scheme is not `postgres`".to_owned()));
+        };
+        // Part of a password would be taken for a port, and the rest of it for the database.
+        let place = rest.split('?').next().unwrap_or(rest);
+        if place.split_once(['/', '#']).is_some_and(|(_, path)| path.contains('@')) {
+            return Err(wrong("it has an `@` behind a `/` or `#`".to_owned()));
         }
         let parsed = PgConnectOptions::from_str(url)
-            .map_err(|error| OpenError::Address { reason: error.to_string() })?
+            .map_err(|error| wrong(error.to_string()))?
             // Statements carry answers of the upstream, which belong into no log.
             .disable_statement_logging();
         let database = parsed.get_database().unwrap_or_default();
@@ -38,15 +63,41 @@ impl Address {
         let host = literal.unwrap_or(parsed.get_host()).to_owned();
         let shown = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let text = format!("postgres://{shown}:{}/{database}", parsed.get_port());
-        Ok(Self { options: parsed.host(&host), text, timeout: options.store_timeout })
+        Ok(Self {
+            options: parsed.host(&host),
+            pooled: options.pooled,
+            setting,
+            text,
+            timeout: options.store_timeout,
+        })
+    }
+
+    /// Whether it is a socket in a folder rather than a host.
+    pub(crate) fn is_socket(&self) -> bool {
+        self.options.get_socket().is_some() || self.options.get_host().starts_with('/')
+    }
+
+    /// What to do about a pooler that passes something on which it cannot keep.
+    pub(crate) fn mend_pooler(&self) -> String {
+        if self.pooled || self.setting != "store" {
+            return format!(
+                "take that parameter out of `{}`, or let the pooler pass it over",
+                self.setting
+            );
+        }
+        "a pooler is in between, so set `[postgres] pooled = true`".to_owned()
     }
 
     pub(crate) async fn connect_for_migration(&self) -> Result<PgConnection, OpenError> {
         // A pooler may not know this setting; nothing here needs it.
         let options = self.options.clone().extra_float_digits(None);
         match tokio::time::timeout(self.timeout, options.connect()).await {
-            Ok(connected) => connected.map_err(|error| unavailable(self, error)),
-            Err(_elapsed) => Err(unavailable(self, "it did not answer in time")),
+            Ok(connected) => {
+                connected.map_err(|error| failed(self, StoreError::none(Outage::Connect(error))))
+            }
+            Err(_elapsed) => {
+                Err(failed(self, StoreError::none(Outage::NoConnection(self.timeout))))
+            }
         }
     }
 
@@ -103,5 +154,19 @@ mod tests {
             assert_eq!(address.options.get_host(), "::1", "{url}");
             assert_eq!(address.text, "postgres://[::1]:5433/app", "{url}");
         }
+    }
+
+    #[test]
+    fn a_password_that_is_not_encoded_is_told_and_not_shown() {
+        for password in ["ge/heim", "ge#heim", "1/geheim@x", "1#geheim"] {
+            let url = format!("postgres://u:{password}@db/app");
+            let refused = Address::parse(&url, &PgOptions::default()).map(|address| address.text);
+            let text = refused.unwrap_err().to_string();
+            assert!(text.contains("`@` as %40") && text.contains("`store`"), "{text}");
+            assert!(!text.contains("heim"), "{text}");
+        }
+        let url = "postgres://u:ge@heim@db/app";
+        let refused = Address::parse_listening(url, &PgOptions::default()).map(|a| a.text);
+        assert_eq!(refused.unwrap(), "postgres://db:5432/app");
     }
 }

@@ -8,15 +8,19 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 /// Why a database could not be opened as a store. Nothing in it was changed, but that migrations
 /// before a failing one stay applied.
 ///
-/// Messages name server and database, never user or password.
+/// Messages name server and database, never a password; the role only where the server does.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// The address is none.
     #[error(
-        "understand the store's address: {reason}; write postgres://USER:PASSWORD@HOST/DATABASE"
+        "understand the address in `{setting}`: {reason}; write \
+         postgres://USER:PASSWORD@HOST:PORT/DATABASE, and in a password `/` as %2F, `@` as %40, `#` as \
+         %23, `?` as %3F, `:` as %3A, `%` as %25"
     )]
     Address {
+        /// The setting that it is in.
+        setting: &'static str,
         /// What is wrong with it.
         reason: String,
     },
@@ -63,10 +67,12 @@ pub enum OpenError {
         version: i32,
     },
     /// The role may not do what it must.
-    #[error("open `{address}`: {reason}; grant the role what `migrations/role.sql` lists")]
+    #[error("open `{address}`: {reason}; {mend}")]
     Permission {
         /// Server and database.
         address: String,
+        /// What to do about it.
+        mend: String,
         /// What the server said.
         reason: String,
     },
@@ -95,7 +101,17 @@ pub enum OpenError {
         /// The name.
         schema: String,
     },
-    /// It did not answer, or answered with an error.
+    /// It answered that it will not, and will not as long as the settings are these.
+    #[error("open `{address}`: {reason}; {mend}")]
+    Settings {
+        /// Server and database.
+        address: String,
+        /// Which setting to change, and how.
+        mend: String,
+        /// What the server said.
+        reason: String,
+    },
+    /// It did not answer, or answered with an error that may pass.
     #[error("open `{address}`: {source}")]
     Unavailable {
         /// Server and database.
@@ -110,9 +126,9 @@ pub enum OpenError {
 pub(crate) enum Outage {
     #[error("all connections were in use for {} ms", .0.as_millis())]
     Busy(Duration),
-    #[error("no connection could be made: {0}")]
+    #[error("no connection could be made: {}", told(.0))]
     Connect(sqlx::Error),
-    #[error("the connection was lost: {0}")]
+    #[error("the connection was lost: {}", told(.0))]
     Lost(sqlx::Error),
     #[error("no connection could be made within {} ms", .0.as_millis())]
     NoConnection(Duration),
@@ -122,9 +138,11 @@ pub(crate) enum Outage {
     NoAnswer(Duration),
     #[error("the role may not do it ({0}); grant it what `migrations/role.sql` lists")]
     Permission(String),
+    #[error("a pooler is in between ({0}); set `[postgres] pooled = true`")]
+    Pooler(String),
     #[error("the server is read-only, a replica perhaps ({0}); name the primary")]
     ReadOnly(String),
-    #[error("the server refused the statement: {0}")]
+    #[error("the server refused the statement: {}", told(.0))]
     Server(sqlx::Error),
 }
 
@@ -157,6 +175,8 @@ impl Failure {
         let error = match code.as_str() {
             REFUSED => StoreError::Refused(text),
             "25006" => StoreError::none(Outage::ReadOnly(text)),
+            // What one session prepared, another was asked for.
+            "26000" | "42P05" => StoreError::none(Outage::Pooler(text)),
             "3F000" | "42883" | "42P01" => StoreError::none(Outage::NoSchema(text)),
             "42501" => StoreError::none(Outage::Permission(text)),
             "53100" => StoreError::Full,
@@ -176,4 +196,14 @@ fn leaves_doubt(code: &str) -> bool {
 /// The SQLSTATE of the server's error, if it is one.
 pub(crate) fn sqlstate(error: &sqlx::Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())
+}
+
+/// What the server said, and its hint; the library adds a line of the server's own source.
+pub(crate) fn told(error: &sqlx::Error) -> String {
+    let told = error.as_database_error().and_then(|e| e.try_downcast_ref::<PgDatabaseError>());
+    match told.map(|told| (told.message(), told.hint())) {
+        Some((message, Some(hint))) => format!("{message} ({})", hint.trim_end_matches('.')),
+        Some((message, None)) => message.to_owned(),
+        None => error.to_string(),
+    }
 }

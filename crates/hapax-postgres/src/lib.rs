@@ -8,7 +8,7 @@
 //!   (`migrations/0002_steps.sql`). No grant is decided on a version of the row that somebody may be
 //!   replacing.
 //! - **An application may commit in the same database**: `hapax.commit`, called in its own transaction,
-//!   makes its effect and the fact that it happened one commit (`migrations/0003_commit.sql`). Nothing
+//!   makes its effect and the fact that it happened one commit (`migrations/0004_commit.sql`). Nothing
 //!   waits for that transaction but its owner's settlement, for a second.
 //! - **The server's clock judges**, whichever node asks.
 //! - **An operation keeps nothing in its session**, so that a pooler may hand each one to another
@@ -31,6 +31,7 @@ mod open;
 mod options;
 mod promises;
 mod record;
+mod refusal;
 mod store;
 
 pub use error::OpenError;

@@ -2,23 +2,25 @@
 
 use std::time::Duration;
 
+use hapax::StoreError;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 use tokio::time::timeout;
 
 use crate::address::Address;
-use crate::error::{OpenError, sqlstate};
-use crate::open::unavailable;
+use crate::error::OpenError;
 use crate::options::{PgOptions, SCHEMA};
+use crate::refusal::{failed, schema_refused};
 
 /// How long bringing the schema up to date may take, waiting for another node that does it included.
 const MIGRATE_LIMIT: Duration = Duration::from_secs(120);
 
 /// The migrations, in order. What has been released is never changed again.
-const MIGRATIONS: [(i32, &str); 3] = [
+const MIGRATIONS: [(i32, &str); 4] = [
     (1, include_str!("../migrations/0001_record.sql")),
     (2, include_str!("../migrations/0002_steps.sql")),
-    (3, include_str!("../migrations/0003_commit.sql")),
+    (3, include_str!("../migrations/0003_administration.sql")),
+    (4, include_str!("../migrations/0004_commit.sql")),
 ];
 
 /// The newest version that this release knows.
@@ -52,19 +54,24 @@ pub(crate) async fn migrate_on(
     address: &Address,
     schema: &str,
 ) -> Result<Migrated, OpenError> {
-    let result = match timeout(MIGRATE_LIMIT, apply(connection, schema)).await {
+    let refused = |error| schema_refused(address, schema, error);
+    let found = version(connection, schema).await.map_err(refused)?;
+    let result = match timeout(MIGRATE_LIMIT, apply(connection, schema, found)).await {
         Ok(result) => result,
         Err(_elapsed) => {
             let reason = format!("bringing its schema up to date took over {MIGRATE_LIMIT:?}");
-            return Err(unavailable(address, reason));
+            return Err(failed(address, StoreError::none(reason)));
         }
     };
-    let migrated = result.map_err(|error| match sqlstate(&error).as_deref() {
-        Some("42501") => {
-            OpenError::Permission { address: address.text.clone(), reason: error.to_string() }
-        }
-        Some("25006") => OpenError::ReadOnly { address: address.text.clone() },
-        _ => unavailable(address, error),
+    let migrated = result.map_err(|error| match refused(error) {
+        OpenError::Permission { address, reason, .. } => OpenError::Permission {
+            address,
+            reason,
+            mend: "run `hapax migrate` as the owner of the schema or the database, then grant this role \
+                   what `migrations/role.sql` lists"
+                .to_owned(),
+        },
+        other => other,
     })?;
     if migrated.to > VERSION {
         let version = migrated.to;
@@ -73,8 +80,11 @@ pub(crate) async fn migrate_on(
     Ok(migrated)
 }
 
-async fn apply(connection: &mut PgConnection, schema: &str) -> Result<Migrated, sqlx::Error> {
-    let found = version(connection, schema).await?;
+async fn apply(
+    connection: &mut PgConnection,
+    schema: &str,
+    found: i32,
+) -> Result<Migrated, sqlx::Error> {
     if found >= VERSION {
         return Ok(Migrated { from: found, to: found });
     }

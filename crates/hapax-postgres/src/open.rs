@@ -1,6 +1,5 @@
 //! Opening: is the server fit, is the schema up to date, are these the records of this node?
 
-use std::error::Error as StdError;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,11 +10,12 @@ use crate::address::Address;
 use crate::call::{Calls, Function, Value};
 use crate::connections::Connections;
 use crate::decode::Reader;
-use crate::error::{OpenError, sqlstate};
+use crate::error::OpenError;
 use crate::hints::Hints;
 use crate::migrate::{self, VERSION};
 use crate::options::PgOptions;
 use crate::promises::{Promises, Unfit};
+use crate::refusal::{failed, refused, schema_refused};
 use crate::store::PgStore;
 
 /// The format of what the rows hold. Any change of meaning must raise it.
@@ -32,7 +32,7 @@ pub(crate) async fn open(url: &str, options: PgOptions) -> Result<PgStore, OpenE
     ));
     let mut connection = connections.connect().await.map_err(|source| failed(&address, source))?;
     let promises =
-        Promises::ask(&mut connection).await.map_err(|error| unavailable(&address, error))?;
+        Promises::ask(&mut connection).await.map_err(|error| refused(&address, error))?;
     promises.check().map_err(|unfit| match unfit {
         Unfit::Isolation(level) => OpenError::Isolation { address: address.text.clone(), level },
         Unfit::Old(version) => OpenError::Old { address: address.text.clone(), version },
@@ -42,7 +42,7 @@ pub(crate) async fn open(url: &str, options: PgOptions) -> Result<PgStore, OpenE
     connections.adopt(connection);
     let (secret, digest) = identify(&connections, &address, &options).await?;
     let listening = match &options.listen_url {
-        Some(url) => Some(Address::parse(url, &options)?.options),
+        Some(url) => Some(Address::parse_listening(url, &options)?.options),
         None => (!options.pooled).then(|| address.options.clone()),
     };
     let guarantees = promises.guarantees(&address.text, listening.is_some());
@@ -64,14 +64,9 @@ async fn bring_up_to_date(
         }
         return Ok(());
     }
-    let version = migrate::version(connection, &options.schema).await.map_err(|error| {
-        match sqlstate(&error).as_deref() {
-            Some("42501") => {
-                OpenError::Permission { address: address.text.clone(), reason: error.to_string() }
-            }
-            _ => unavailable(address, error),
-        }
-    })?;
+    let version = migrate::version(connection, &options.schema)
+        .await
+        .map_err(|error| schema_refused(address, &options.schema, error))?;
     match version {
         VERSION => Ok(()),
         version if version > VERSION => {
@@ -90,10 +85,11 @@ async fn identify(
     address: &Address,
     options: &PgOptions,
 ) -> Result<(Secret, [u8; 32]), OpenError> {
-    let refused = || OpenError::Refused { address: address.text.clone() };
+    let foreign = || OpenError::Refused { address: address.text.clone() };
     let mut made = [0; 32];
     if options.secret.is_none() {
-        getrandom::fill(&mut made).map_err(|error| unavailable(address, error.to_string()))?;
+        let failed = |error: getrandom::Error| failed(address, StoreError::none(error.to_string()));
+        getrandom::fill(&mut made).map_err(failed)?;
     }
     let digest_of =
         |secret: &Secret| secret.digest(b"postgres store", &[options.scope_rules.as_bytes()]);
@@ -121,19 +117,8 @@ async fn identify(
     let secret = match (&options.secret, known_secret) {
         (Some(_), _) => ours,
         (None, Some(known)) => Secret::new(&known),
-        (None, None) => return Err(refused()),
+        (None, None) => return Err(foreign()),
     };
     let digest = digest_of(&secret);
-    if known_digest != digest { Err(refused()) } else { Ok((secret, digest)) }
-}
-
-pub(crate) fn unavailable(
-    address: &Address,
-    source: impl Into<Box<dyn StdError + Send + Sync>>,
-) -> OpenError {
-    failed(address, StoreError::none(source))
-}
-
-fn failed(address: &Address, source: StoreError) -> OpenError {
-    OpenError::Unavailable { address: address.text.clone(), source }
+    if known_digest != digest { Err(foreign()) } else { Ok((secret, digest)) }
 }

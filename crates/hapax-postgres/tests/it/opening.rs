@@ -2,6 +2,8 @@
 
 use hapax::{Claimed, Store as _};
 use hapax_postgres::{Migrated, OpenError, PgOptions, PgStore, migrate};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 use crate::scene::{Onlooker, claim, complete, grant, settle};
 use crate::support::{Place, admin, server_url};
@@ -15,6 +17,12 @@ pub(crate) async fn nowhere(server: &str, name: &str) -> PgOptions {
 
 pub(crate) async fn forget(server: &str, options: &PgOptions) {
     admin(server, &format!("DROP SCHEMA {} CASCADE", options.schema)).await;
+}
+
+/// The test server's address for another role.
+fn as_role(server: &str, role: &str) -> String {
+    let (_, rest) = server.split_once('@').expect("a user in the address");
+    format!("postgres://{role}@{rest}")
 }
 
 fn with(server: &str, setting: &str) -> String {
@@ -43,12 +51,12 @@ async fn of_nodes_that_migrate_at_once_one_does() {
     let mut worked = 0;
     for each in running {
         let Migrated { from, to } = each.await.unwrap().expect("a migration");
-        assert_eq!(to, 3);
+        assert_eq!(to, 4);
         worked += usize::from(from == 0);
     }
     assert_eq!(worked, 1);
     let again = migrate(&server, &options).await.expect("nothing to do");
-    assert_eq!(again, Migrated { from: 3, to: 3 });
+    assert_eq!(again, Migrated { from: 4, to: 4 });
     forget(&server, &options).await;
 }
 
@@ -70,21 +78,112 @@ async fn a_schema_that_is_not_there_or_too_new_is_told() {
     forget(&server, &options).await;
 }
 
-/// No release made such a schema; its functions are not those that this one calls.
+/// Versions 2 and 3 of builds that were never released had other functions in them.
 #[tokio::test]
 async fn a_schema_of_a_build_that_was_never_released_is_told() {
     let Some(server) = server_url() else { return };
     let options = nowhere(&server, "unreleased").await;
     migrate(&server, &options).await.expect("a migration");
     let schema = &options.schema;
-    let back = format!(
-        "DELETE FROM {schema}.migration WHERE version > 2; DROP TABLE {schema}.seat; \
-         ALTER FUNCTION {schema}.claim RENAME TO claim_of_old"
-    );
-    admin(&server, &back).await;
-    let error = migrate(&server, &options).await.expect_err("it cannot be migrated").to_string();
-    assert!(error.contains("never released"), "{error}");
+    for version in [3, 2] {
+        admin(&server, &format!("DELETE FROM {schema}.migration WHERE version > {version}")).await;
+        for migrated in [
+            migrate(&server, &options).await.map(|_| ()),
+            PgStore::connect(&server, options.clone()).await.map(|_| ()),
+        ] {
+            let error = migrated.expect_err("it cannot be migrated");
+            assert!(matches!(error, OpenError::Settings { .. }), "{error:?}");
+            let error = error.to_string();
+            assert!(error.contains("never released") && error.contains("Drop"), "{error}");
+        }
+    }
     forget(&server, &options).await;
+}
+
+/// An operator applies the scripts by hand and leaves one out.
+#[tokio::test]
+async fn a_migration_that_was_left_out_is_named() {
+    let Some(server) = server_url() else { return };
+    let options = nowhere(&server, "gap").await;
+    let schema = &options.schema;
+    let script = |text: &str| {
+        let text = text.replace("regnamespace('hapax')", &format!("regnamespace('{schema}')"));
+        text.replace("hapax.", &format!("{schema}."))
+            .replace("SCHEMA hapax;", &format!("SCHEMA {schema};"))
+    };
+    let [record, steps, administration, commit] = [
+        include_str!("../../migrations/0001_record.sql"),
+        include_str!("../../migrations/0002_steps.sql"),
+        include_str!("../../migrations/0003_administration.sql"),
+        include_str!("../../migrations/0004_commit.sql"),
+    ]
+    .map(script);
+    admin(&server, &record).await;
+    assert_eq!(refusal(&server, &commit).await, "version 3 of this schema is missing");
+    assert_eq!(refusal(&server, &administration).await, "version 2 of this schema is missing");
+    admin(&server, &steps).await;
+    assert_eq!(refusal(&server, &commit).await, "version 3 of this schema is missing");
+    let migrated = migrate(&server, &options).await.expect("the rest is applied");
+    assert_eq!(migrated, Migrated { from: 2, to: 4 });
+    forget(&server, &options).await;
+}
+
+/// What the server says of statements that it must refuse.
+async fn refusal(server: &str, statements: &str) -> String {
+    let mut connection = PgConnection::connect(server).await.expect("the test server");
+    let refused = connection.execute(sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))).await;
+    refused.expect_err("they are wrong").as_database_error().unwrap().message().to_owned()
+}
+
+/// The name is taken by tables that are not ours, with or without one that is called like ours.
+#[tokio::test]
+async fn a_schema_of_somebody_else_is_told_and_left_alone() {
+    let Some(server) = server_url() else { return };
+    let options = nowhere(&server, "theirs").await;
+    let schema = &options.schema;
+    for theirs in [
+        "migration (id integer)",
+        "migration (version text, name text)",
+        "migration (version uuid)",
+        "record (id integer)",
+    ] {
+        admin(&server, &format!("CREATE SCHEMA {schema}; CREATE TABLE {schema}.{theirs}")).await;
+        let asked = PgOptions { migrate: false, ..options.clone() };
+        let mut failures = vec![
+            PgStore::connect(&server, options.clone()).await.map(|_| ()),
+            migrate(&server, &options).await.map(|_| ()),
+        ];
+        if theirs.starts_with("migration") {
+            failures.push(PgStore::connect(&server, asked).await.map(|_| ()));
+        }
+        for failure in failures {
+            let error = failure.expect_err(theirs);
+            assert!(matches!(error, OpenError::Settings { .. }), "{theirs}: {error:?}");
+            let text = error.to_string();
+            assert!(text.contains("`[postgres] schema`") && text.contains(schema), "{text}");
+        }
+        forget(&server, &options).await;
+    }
+}
+
+/// A gateway's role cannot make what its owner has to.
+#[tokio::test]
+async fn a_role_that_may_not_make_the_schema_is_sent_to_its_owner() {
+    let Some(server) = server_url() else { return };
+    let options = nowhere(&server, "fresh").await;
+    let role = format!("{}_role", options.schema);
+    admin(&server, &format!("DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN")).await;
+    let url = as_role(&server, &role);
+    for failure in [
+        PgStore::connect(&url, options.clone()).await.map(|_| ()),
+        migrate(&url, &options).await.map(|_| ()),
+    ] {
+        let error = failure.expect_err("it may not");
+        assert!(matches!(error, OpenError::Permission { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("`hapax migrate` as the owner"), "{text}");
+    }
+    admin(&server, &format!("DROP ROLE {role}")).await;
 }
 
 #[tokio::test]
@@ -122,8 +221,7 @@ async fn the_least_rights_suffice_and_less_is_told() {
     migrate(&server, &options).await.expect("a migration");
     let role = format!("{}_role", options.schema);
     admin(&server, &format!("DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN")).await;
-    let (_, rest) = server.split_once('@').expect("a user in the address");
-    let url = format!("postgres://{role}@{rest}");
+    let url = as_role(&server, &role);
 
     let without = PgStore::connect(&url, options.clone()).await;
     assert!(matches!(without, Err(OpenError::Permission { .. })), "{without:?}");

@@ -18,11 +18,15 @@
 
 DO $$
 BEGIN
-    IF to_regprocedure(
-        'hapax.claim(bytea,bigint,bytea,bytea,bytea,bytea,bigint,bigint,bigint,bigint,boolean,bigint)'
-    ) IS NULL THEN
+    IF NOT EXISTS (SELECT FROM hapax.migration WHERE version = 3) THEN
+        RAISE EXCEPTION 'version 3 of this schema is missing'
+            USING ERRCODE = 'HX003',
+            HINT = 'Apply 0003_administration.sql first, or leave all of them to `hapax migrate`.';
+    ELSIF to_regclass('hapax.seat') IS NOT NULL
+        AND NOT EXISTS (SELECT FROM hapax.migration WHERE version = 4)
+    THEN
         RAISE EXCEPTION 'this schema was made by a build that was never released'
-            USING HINT = 'Drop the schema, and let it be made anew.';
+            USING ERRCODE = 'HX003', HINT = 'Drop the schema, and let it be made anew.';
     END IF;
 END
 $$;
@@ -413,4 +417,4 @@ $$;
 REVOKE ALL ON FUNCTION hapax.commit(text, integer, jsonb, bytea) FROM PUBLIC;
 REVOKE ALL ON FUNCTION hapax.commit(text, integer, jsonb, text) FROM PUBLIC;
 
-INSERT INTO hapax.migration (version) VALUES (3);
+INSERT INTO hapax.migration (version) VALUES (4);
