@@ -20,7 +20,7 @@ pub(crate) async fn forget(server: &str, options: &PgOptions) {
 }
 
 /// The test server's address for another role.
-fn as_role(server: &str, role: &str) -> String {
+pub(crate) fn as_role(server: &str, role: &str) -> String {
     let (_, rest) = server.split_once('@').expect("a user in the address");
     format!("postgres://{role}@{rest}")
 }
