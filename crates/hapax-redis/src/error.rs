@@ -9,7 +9,7 @@ use crate::address::Host;
 
 /// Why a server could not be opened as a store. Nothing on it was changed.
 ///
-/// Messages name servers, never user or password.
+/// Messages name servers, never a password; a server's own words may name the user.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -34,10 +34,36 @@ pub enum OpenError {
         /// Which server.
         server: String,
     },
+    /// The server does not know the user, or the password is another one.
+    #[error(
+        "open `{address}`: {server} {reason}; put the right ones into `store`, as \
+         USER:PASSWORD@HOST:PORT, percent-encoded, or :PASSWORD@HOST:PORT where there are no users"
+    )]
+    Credentials {
+        /// The address.
+        address: String,
+        /// What it said to them.
+        reason: &'static str,
+        /// Which server.
+        server: String,
+    },
+    /// The server has no database of that number.
+    #[error(
+        "open `{address}`: {server} does not open the database at the end of `store` ({reason}); name \
+         a lower number there, or raise `databases` on the server"
+    )]
+    Database {
+        /// The address.
+        address: String,
+        /// What the server said.
+        reason: String,
+        /// Which server.
+        server: String,
+    },
     /// The server may throw records away when its memory is full.
     #[error(
         "open `{address}`: `maxmemory-policy` of {server} is {policy}, and a claim that is evicted runs \
-         again; set it to noeviction, or allow eviction"
+         again; set it to noeviction, or set `[redis] allow_eviction = true`"
     )]
     Evicting {
         /// The address.
@@ -79,6 +105,22 @@ pub enum OpenError {
         server: String,
         /// Its version.
         version: String,
+    },
+    /// The user may not do what it must.
+    #[error(
+        "open `{address}`: {server} does not let the user of `store` do what it must ({reason}); allow \
+         it with ACL SETUSER USER ~{prefix}:* &{prefix}:settled +@all -@admin -@dangerous +info \
+         +config|get"
+    )]
+    Permission {
+        /// The address.
+        address: String,
+        /// What the store's keys begin with.
+        prefix: String,
+        /// What the server said.
+        reason: String,
+        /// Which server.
+        server: String,
     },
     /// The prefix of the keys is none.
     #[error("understand prefix `{prefix}`: use up to 40 letters, digits, `_`, `-`, `.` and `:`")]
@@ -185,7 +227,7 @@ const CERTAIN: [&str; 9] = [
 impl Refusal {
     pub(crate) fn of(error: &ServerError, host: &Host, cluster: bool) -> Self {
         let (code, details) = (error.code(), error.details().unwrap_or_default());
-        let text = format!("{code} {details}");
+        let text = told(error);
         if code == "NOSCRIPT" {
             return Self::NoScript;
         }
@@ -210,6 +252,11 @@ impl Refusal {
         let error = meaning(code, text, host);
         if demoted { Self::Demoted(error) } else { Self::Over(error) }
     }
+}
+
+/// A server's error as it came over the wire.
+pub(crate) fn told(error: &ServerError) -> String {
+    format!("{} {}", error.code(), error.details().unwrap_or_default())
 }
 
 /// Before version 7, what a script met is told within an error of another code.

@@ -51,6 +51,7 @@ mod address;
 mod browse;
 mod census;
 mod decode;
+mod denial;
 mod driver;
 mod error;
 mod hints;

@@ -31,10 +31,7 @@ pub(crate) async fn open(text: &str, options: RedisOptions) -> Result<RedisStore
     let address = Address::parse(text)?;
     let shown = address.to_string();
     let names = Names::new(&options.prefix)?;
-    let failed = |source: StoreError| match source {
-        StoreError::Refused(_) => OpenError::Refused { address: shown.clone() },
-        source => OpenError::Unavailable { address: shown.clone(), source },
-    };
+    let failed = |source: StoreError| OpenError::of(source, &shown, &options.prefix);
     let driver = Driver::start().map_err(|error| failed(StoreError::none(error)))?;
     let identity = Identity { digest: Arc::new(OnceLock::new()), key: names.identity() };
     let servers = Servers::new(address, &options, identity, driver);
@@ -85,7 +82,7 @@ async fn identify(
     options: &RedisOptions,
 ) -> Result<(Secret, [u8; 32]), OpenError> {
     let refused = || OpenError::Refused { address: address.to_owned() };
-    let failed = |source| OpenError::Unavailable { address: address.to_owned(), source };
+    let failed = |source| OpenError::of(source, address, &options.prefix);
     let mut made = [0; 32];
     if options.secret.is_none() {
         getrandom::fill(&mut made).map_err(|error| failed(StoreError::none(error.to_string())))?;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use hapax::{Guarantees, StoreError};
 use redis::{Pipeline, Value};
 
-use crate::error::{OpenError, Outage};
+use crate::error::{OpenError, Outage, told};
 use crate::reply;
 use crate::servers::Servers;
 use crate::slots::Node;
@@ -54,7 +54,7 @@ impl Promises {
         let mut answers = answers.into_iter();
         let info = match answers.next() {
             Some(Value::ServerError(error)) => {
-                let text = error.to_string();
+                let text = told(&error);
                 return Err(StoreError::none(Outage::Server { host: node.host.clone(), text }));
             }
             Some(other) => reply::into_bytes(other)?.unwrap_or_default(),

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Servers;
 use crate::address::Host;
-use crate::error::{Outage, Trouble};
+use crate::error::{Outage, Trouble, told};
 use crate::line::{Greeting, Line};
 use crate::slots::{Map, Node, Owner, read_owners, slot_of};
 
@@ -74,7 +74,7 @@ impl Servers {
         commands.cmd("CLUSTER").arg("SLOTS");
         let answers = asked.admin.send(&commands, deadline).await?;
         if let Some(Value::ServerError(error)) = answers.first() {
-            let text = error.to_string();
+            let text = told(error);
             return Err(Trouble::Unreached(Outage::Server { host: asked.host.clone(), text }));
         }
         let owners = answers.first().and_then(|answer| read_owners(answer, &asked.host));

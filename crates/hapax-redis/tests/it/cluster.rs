@@ -75,6 +75,23 @@ impl Cluster {
     }
 }
 
+/// Servers of a test's own: one alone, and one that is a whole cluster.
+pub(crate) struct Own {
+    pub(crate) place: Place,
+    pub(crate) server: Server,
+}
+
+impl Own {
+    pub(crate) async fn both(settings: &[&str]) -> [Self; 2] {
+        let server = Server::start(settings).await;
+        let alone = Self { place: Place::take(&server.address()), server };
+        let cluster = Cluster::with(1, settings).await;
+        let place = cluster.place();
+        let server = cluster.servers.into_iter().next().expect("its server");
+        [alone, Self { place, server }]
+    }
+}
+
 /// A slot moves to a server that held none: first some of its keys, then all, then the slot.
 #[tokio::test]
 async fn a_step_finds_its_record_while_the_slot_moves() {

@@ -3,8 +3,9 @@
 use hapax::Store as _;
 use hapax_redis::{OpenError, RedisOptions, RedisStore};
 
+use crate::cluster::Own;
 use crate::scene::{claim, cluster, complete, grant, settle, standalone};
-use crate::server::Server;
+use crate::server::{Server, tell};
 use crate::support::Place;
 
 async fn open(address: &str, options: RedisOptions) -> Result<RedisStore, OpenError> {
@@ -44,6 +45,7 @@ async fn a_server_that_evicts_is_refused_unless_allowed() {
         let refused = open(&server.address(), place.options()).await;
         let Err(error @ OpenError::Evicting { .. }) = refused else { panic!("{refused:?}") };
         assert!(error.to_string().contains(&format!("is {policy}")), "{error}");
+        assert!(error.to_string().contains("`[redis] allow_eviction = true`"), "{error}");
         let keys: i64 = server.tell("DBSIZE").await;
         assert_eq!(keys, 0, "a server that is refused is left as it was");
         let allowed = RedisOptions { allow_eviction: true, ..place.options() };
@@ -76,6 +78,90 @@ async fn a_cluster_and_a_single_server_are_not_taken_for_each_other() {
     assert!(matches!(refused, Err(OpenError::Cluster { .. })), "{refused:?}");
 }
 
+/// They are wrong until somebody changes them: trying again is no use.
+#[tokio::test]
+async fn a_password_that_is_wrong_or_missing_is_told_without_it() {
+    let Some(_) = standalone() else { return };
+    for own in Own::both(&[]).await {
+        let _: String = own.server.tell("CONFIG SET requirepass geheim").await;
+        let _: String = as_user(&own, ":geheim", "ACL SETUSER known on >richtig ~* +@all").await;
+        for (user, part) in [
+            ("", "asks for a password, and `store` names none"),
+            (":falsch@", "refuses the user or the password"),
+            ("known:falsch@", "refuses the user or the password"),
+            ("unknown:falsch@", "refuses the user or the password"),
+        ] {
+            let address = own.place.address.replacen("://", &format!("://{user}"), 1);
+            let refused = open(&address, own.place.options()).await;
+            let Err(error @ OpenError::Credentials { .. }) = refused else { panic!("{refused:?}") };
+            let text = error.to_string();
+            assert!(text.contains(part) && text.contains("`store`"), "{text}");
+            assert!(!text.contains("falsch") && !text.contains("geheim"), "{text}");
+            assert!(text.contains(&own.server.port.to_string()), "{text}");
+        }
+    }
+}
+
+async fn as_user(own: &Own, user: &str, words: &str) -> String {
+    let address = own.server.address().replacen("://", &format!("://{user}@"), 1);
+    tell(&address, words).await
+}
+
+#[tokio::test]
+async fn a_right_that_is_missing_is_told_with_the_rule_that_gives_it() {
+    let Some(_) = standalone() else { return };
+    for own in Own::both(&[]).await {
+        let prefix = &own.place.prefix;
+        let (keys, all) = (format!("~{prefix}:* &{prefix}:*"), "+@all");
+        let user = |rights: &str| {
+            let rights = format!("ACL SETUSER gateway reset on >pw {rights}");
+            let own = &own;
+            async move { own.server.tell::<String>(&rights).await }
+        };
+        let address = own.place.address.replacen("://", "://gateway:pw@", 1);
+        for rights in [
+            format!("{keys} {all} -info"),
+            format!("{keys} {all} -evalsha"),
+            format!("{keys} {all} -exists"),
+            format!("~other:* &{prefix}:* {all}"),
+        ] {
+            user(&rights).await;
+            let refused = open(&address, own.place.options()).await;
+            let Err(error @ OpenError::Permission { .. }) = refused else {
+                panic!("{rights}: {refused:?}")
+            };
+            let text = error.to_string();
+            assert!(text.contains(&format!("ACL SETUSER USER ~{prefix}:* ")), "{text}");
+            let keys: i64 = own.server.tell("DBSIZE").await;
+            assert_eq!(keys, 0, "a server that refuses is left as it was");
+        }
+        // The rule that is named suffices.
+        user(&format!("{keys} {all} -@admin -@dangerous +info +config|get")).await;
+        drop(open(&address, own.place.options()).await.expect("a store"));
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_the_server_does_not_have_is_told() {
+    let Some(_) = standalone() else { return };
+    let [alone, cluster] = Own::both(&["databases 3"]).await;
+    drop(open(&format!("{}/2", alone.server.address()), alone.place.options()).await.expect("one"));
+    let refused = open(&format!("{}/3", alone.server.address()), alone.place.options()).await;
+    let Err(error @ OpenError::Database { .. }) = refused else { panic!("{refused:?}") };
+    let text = error.to_string();
+    assert!(text.contains("out of range") && text.contains("`databases`"), "{text}");
+    // What has but one says so in other words.
+    let refused = open(&format!("{}/1", cluster.server.address()), cluster.place.options()).await;
+    let Err(error @ OpenError::Cluster { .. }) = refused else { panic!("{refused:?}") };
+    assert!(error.to_string().contains("redis-cluster://"), "{error}");
+    // It is a right that is missing, not a database.
+    let rights = "ACL SETUSER gateway on >pw ~* &* +@all -select";
+    let _: String = alone.server.tell(rights).await;
+    let address = alone.server.address().replacen("://", "://gateway:pw@", 1);
+    let refused = open(&format!("{address}/1"), alone.place.options()).await;
+    assert!(matches!(refused, Err(OpenError::Permission { .. })), "{refused:?}");
+}
+
 #[tokio::test]
 async fn what_cannot_be_opened_is_told_without_credentials() {
     let Some(_) = standalone() else { return };
@@ -83,11 +169,6 @@ async fn what_cannot_be_opened_is_told_without_credentials() {
     let _: String = server.tell("CONFIG SET requirepass geheim").await;
     let place = Place::take(&server.address());
     let with = |user: &str| server.address().replacen("redis://", &format!("redis://{user}@"), 1);
-    for address in [server.address(), with(":falsch")] {
-        let refused = open(&address, place.options()).await;
-        let Err(error @ OpenError::Unavailable { .. }) = refused else { panic!("{refused:?}") };
-        assert!(!error.to_string().contains("falsch"), "{error}");
-    }
     let store = open(&with(":geheim"), place.options()).await.expect("a store");
     assert!(!store.guarantees().summary.contains("geheim"));
 

@@ -8,27 +8,10 @@ use hapax::{
 };
 use hapax_redis::RedisStore;
 
-use crate::cluster::Cluster;
+use crate::cluster::Own;
 use crate::scene::{TERM, claim, grant, standalone};
 use crate::server::Server;
 use crate::support::Place;
-
-/// Servers of a test's own: one alone, and one that is a whole cluster.
-struct Own {
-    place: Place,
-    server: Server,
-}
-
-impl Own {
-    async fn both(settings: &[&str]) -> [Self; 2] {
-        let server = Server::start(settings).await;
-        let alone = Self { place: Place::take(&server.address()), server };
-        let cluster = Cluster::with(1, settings).await;
-        let place = cluster.place();
-        let server = cluster.servers.into_iter().next().expect("its server");
-        [alone, Self { place, server }]
-    }
-}
 
 /// What a step says that changes nothing.
 async fn step(store: &RedisStore) -> Result<Lease, LeaseError> {
