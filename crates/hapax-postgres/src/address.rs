@@ -14,7 +14,8 @@ use crate::refusal::failed;
 /// Room for the suffix that partitions and indexes add within the server's 63 bytes.
 const SCHEMA_BYTES_MAX: usize = 40;
 
-/// Where the store is.
+/// Where the store is, or where hints are heard.
+#[derive(Clone, Debug)]
 pub(crate) struct Address {
     pub(crate) options: PgConnectOptions,
     pooled: bool,
@@ -60,7 +61,7 @@ impl Address {
         let database = parsed.get_database().unwrap_or_default();
         // The library hands the brackets of a literal to the resolver, which knows no such name.
         let literal = parsed.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let host = literal.unwrap_or(parsed.get_host()).to_owned();
+        let host = literal.unwrap_or_else(|| parsed.get_host()).to_owned();
         let shown = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let text = format!("postgres://{shown}:{}/{database}", parsed.get_port());
         Ok(Self {

@@ -8,7 +8,7 @@ use futures_core::stream::BoxStream;
 use futures_util::StreamExt as _;
 use futures_util::future::ready;
 use hapax::RecordId;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::{Executor as _, PgPool};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
@@ -19,6 +19,7 @@ use tokio_stream::wrappers::BroadcastStream;
 
 use crate::call::{Function, Value};
 use crate::connections::Connections;
+use crate::line::{ANSWER_LIMIT, Line};
 
 /// Hints that wait to be sent; what comes beyond is not sent.
 const SEND_MAX: usize = 4_096;
@@ -36,16 +37,13 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// A line that is silent for so long is tested: a connection may be gone without a word.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 
-/// How long connecting, listening or testing the line may take.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-
 /// Both ends.
 #[derive(Debug)]
 pub(crate) struct Hints {
     channel: String,
     heard: OnceLock<broadcast::Sender<RecordId>>,
+    line: Option<Line>,
     listener: OnceLock<JoinHandle<()>>,
-    listening: Option<PgConnectOptions>,
     runtime: Handle,
     sender: JoinHandle<()>,
     to_send: mpsc::Sender<RecordId>,
@@ -53,18 +51,14 @@ pub(crate) struct Hints {
 
 impl Hints {
     /// Starts to send; listening starts when somebody asks. Needs a tokio runtime.
-    pub(crate) fn start(
-        connections: Arc<Connections>,
-        schema: &str,
-        listening: Option<PgConnectOptions>,
-    ) -> Self {
+    pub(crate) fn start(connections: Arc<Connections>, schema: &str, line: Option<Line>) -> Self {
         let (to_send, queue) = mpsc::channel(SEND_MAX);
         let sender = tokio::spawn(send(connections, queue, Arc::from(schema)));
         Self {
             channel: schema.to_owned(),
             heard: OnceLock::new(),
             listener: OnceLock::new(),
-            listening,
+            line,
             runtime: Handle::current(),
             sender,
             to_send,
@@ -78,12 +72,12 @@ impl Hints {
 
     /// What other nodes tell, and this one; `None` where there is nowhere to listen.
     pub(crate) fn hear(&self) -> Option<BoxStream<'static, RecordId>> {
-        let options = self.listening.clone()?;
+        let line = self.line.clone()?;
         let heard = self.heard.get_or_init(|| broadcast::Sender::new(READ_MAX));
         let reader = heard.subscribe();
         self.listener.get_or_init(|| {
             let (heard, channel) = (heard.clone(), self.channel.clone());
-            self.runtime.spawn(async move { listen(options, &channel, &heard).await })
+            self.runtime.spawn(async move { listen(line, &channel, &heard).await })
         });
         Some(BroadcastStream::new(reader).filter_map(|hint| ready(hint.ok())).boxed())
     }
@@ -115,31 +109,46 @@ async fn send(
 }
 
 /// Listens for ever, and again after each break.
-async fn listen(options: PgConnectOptions, channel: &str, heard: &broadcast::Sender<RecordId>) {
+async fn listen(mut line: Line, channel: &str, heard: &broadcast::Sender<RecordId>) {
     // The library listens only through a pool of its own kind.
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .acquire_timeout(ANSWER_LIMIT)
-        .connect_lazy_with(options);
+        .connect_lazy_with(line.options().clone());
     let mut pause = RETRY_FIRST;
     loop {
         let begun = tokio::time::Instant::now();
-        if let Err(error) = listen_once(&pool, channel, heard).await {
-            tracing::debug!(%error, "listening for hints of other nodes was interrupted");
+        match tune_in(&pool, &line, channel).await {
+            Ok(listener) => {
+                line.tell_up();
+                if let Err(error) = listen_once(listener, heard).await {
+                    tracing::debug!(%error, "listening for hints of other nodes was interrupted");
+                }
+            }
+            Err(reason) => line.tell_down(&reason),
         }
         pause = if begun.elapsed() > RETRY_MAX { RETRY_FIRST } else { (pause * 2).min(RETRY_MAX) };
         sleep(pause).await;
     }
 }
 
+/// A listener, or why there is none. The line is tried first: the pool goes on trying what cannot
+/// succeed, and then does not say what it was.
+async fn tune_in(pool: &PgPool, line: &Line, channel: &str) -> Result<PgListener, String> {
+    line.check().await?;
+    let listening = async {
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.eager_reconnect(false);
+        limited(listener.listen(channel)).await?;
+        Ok(listener)
+    };
+    listening.await.map_err(|error| line.reason(&error))
+}
+
 async fn listen_once(
-    pool: &PgPool,
-    channel: &str,
+    mut listener: PgListener,
     heard: &broadcast::Sender<RecordId>,
 ) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.eager_reconnect(false);
-    limited(listener.listen(channel)).await?;
     loop {
         match timeout(SILENCE_MAX, listener.try_recv()).await {
             Ok(Ok(Some(hint))) => {

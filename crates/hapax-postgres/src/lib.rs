@@ -26,6 +26,7 @@ mod connections;
 mod decode;
 mod error;
 mod hints;
+mod line;
 mod migrate;
 mod open;
 mod options;

@@ -12,6 +12,7 @@ use crate::connections::Connections;
 use crate::decode::Reader;
 use crate::error::OpenError;
 use crate::hints::Hints;
+use crate::line::Line;
 use crate::migrate::{self, VERSION};
 use crate::options::PgOptions;
 use crate::promises::{Promises, Unfit};
@@ -39,15 +40,33 @@ pub(crate) async fn open(url: &str, options: PgOptions) -> Result<PgStore, OpenE
         Unfit::ReadOnly => OpenError::ReadOnly { address: address.text.clone() },
     })?;
     bring_up_to_date(&mut connection, &address, &options).await?;
+    let line = line(&mut connection, &address, &options).await?;
     connections.adopt(connection);
     let (secret, digest) = identify(&connections, &address, &options).await?;
-    let listening = match &options.listen_url {
-        Some(url) => Some(Address::parse_listening(url, &options)?.options),
-        None => (!options.pooled).then(|| address.options.clone()),
+    let waiting = match &line {
+        Some(line) => line.waiting(),
+        None => "; waiters poll, as there is nowhere to listen".to_owned(),
     };
-    let guarantees = promises.guarantees(&address.text, listening.is_some());
-    let hints = Hints::start(Arc::clone(&connections), &options.schema, listening);
+    let guarantees = promises.guarantees(&address.text, &waiting);
+    let hints = Hints::start(Arc::clone(&connections), &options.schema, line);
     Ok(PgStore::new(connections, hints, secret, digest, guarantees, options.clock_offset))
+}
+
+/// Where to listen, if anywhere; an address of its own is tried at once, as somebody is looking now.
+async fn line(
+    connection: &mut PgConnection,
+    address: &Address,
+    options: &PgOptions,
+) -> Result<Option<Line>, OpenError> {
+    let Some(url) = &options.listen_url else {
+        return Ok((!options.pooled).then(|| Line::home(address.clone())));
+    };
+    let listening = Address::parse_listening(url, options)?;
+    let mut line = Line::elsewhere(listening, connection).await;
+    if let Err(reason) = line.check().await {
+        line.tell_down(&reason);
+    }
+    Ok(Some(line))
 }
 
 async fn bring_up_to_date(

@@ -64,7 +64,7 @@ impl Promises {
     }
 
     /// The same for people and for the suite.
-    pub(crate) fn guarantees(&self, address: &str, hints: bool) -> Guarantees {
+    pub(crate) fn guarantees(&self, address: &str, waiting: &str) -> Guarantees {
         let waits = self.synchronous_commit != "off";
         let crash = if !self.fsync {
             "`fsync` is off: a crash of its machine may lose or damage any record"
@@ -87,12 +87,11 @@ impl Promises {
                  and a forgotten claim runs again"
             }
         };
-        let hinting = if hints { "" } else { "; waiters poll, as there is nowhere to listen" };
         Guarantees {
             durable: self.fsync && waits,
             shared: true,
             summary: format!(
-                "PostgreSQL {} at {address}: {crash}; {failover}{hinting}",
+                "PostgreSQL {} at {address}: {crash}; {failover}{waiting}",
                 self.version
             ),
         }
@@ -116,24 +115,24 @@ mod tests {
 
     #[test]
     fn summary_says_what_a_failover_may_forget() {
-        let plain = promises().guarantees("postgres://h/d", true);
+        let plain = promises().guarantees("postgres://h/d", "");
         assert!(plain.durable && plain.shared);
         assert!(plain.summary.contains("may forget the last steps"), "{}", plain.summary);
         let standby = Promises { synchronous_standbys: true, ..promises() };
-        let summary = standby.guarantees("postgres://h/d", true).summary;
+        let summary = standby.guarantees("postgres://h/d", "").summary;
         assert!(summary.contains("keeps every answer"), "{summary}");
         // `local` does not wait for the standbys that there are.
         let local = Promises { synchronous_commit: "local".to_owned(), ..standby };
-        let summary = local.guarantees("postgres://h/d", true).summary;
+        let summary = local.guarantees("postgres://h/d", "").summary;
         assert!(summary.contains("may forget the last steps"), "{summary}");
     }
 
     #[test]
     fn a_server_that_does_not_sync_is_not_called_durable() {
         let hasty = Promises { synchronous_commit: "off".to_owned(), ..promises() };
-        assert!(!hasty.guarantees("postgres://h/d", true).durable);
+        assert!(!hasty.guarantees("postgres://h/d", "").durable);
         let reckless = Promises { fsync: false, ..promises() };
-        assert!(!reckless.guarantees("postgres://h/d", true).durable);
+        assert!(!reckless.guarantees("postgres://h/d", "").durable);
     }
 
     #[test]

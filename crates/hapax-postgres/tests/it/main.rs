@@ -11,6 +11,7 @@ mod endings;
 mod flow;
 mod hints;
 mod identity;
+mod listening;
 mod opening;
 mod outages;
 mod overtaking;

@@ -132,7 +132,8 @@ async fn a_migration_that_was_left_out_is_named() {
 async fn refusal(server: &str, statements: &str) -> String {
     let mut connection = PgConnection::connect(server).await.expect("the test server");
     let refused = connection.execute(sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))).await;
-    refused.expect_err("they are wrong").as_database_error().unwrap().message().to_owned()
+    let error = refused.expect_err("they are wrong");
+    error.as_database_error().expect("the server's word").message().to_owned()
 }
 
 /// The name is taken by tables that are not ours, with or without one that is called like ours.
