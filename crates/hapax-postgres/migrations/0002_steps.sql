@@ -301,6 +301,11 @@ BEGIN
     SELECT r.attempt, r.expires_at, r.fence, r.moment, r.phase, r.unknown_retention INTO stands
     FROM hapax.record AS r WHERE r.id = lease_id FOR UPDATE;
     IF NOT FOUND THEN
+        -- All other rights that a claim needs were needed on the way here.
+        IF NOT has_table_privilege('hapax.record', 'INSERT') THEN
+            RAISE EXCEPTION 'permission denied for table record: no INSERT'
+                USING ERRCODE = 'insufficient_privilege';
+        END IF;
         outcome := 'expired';
         RETURN;
     END IF;

@@ -1,5 +1,7 @@
 //! What opening finds out, and says.
 
+use std::time::Duration;
+
 use hapax::{Claimed, Store as _};
 use hapax_postgres::{Migrated, OpenError, PgOptions, PgStore, migrate};
 use sqlx::postgres::PgConnection;
@@ -234,7 +236,7 @@ async fn the_least_rights_suffice_and_less_is_told() {
     admin(&server, &rights).await;
     let store = PgStore::connect(&url, options.clone()).await.expect("a store");
     let lease = grant(&store, &claim(1, 1)).await;
-    store.renew(&lease, std::time::Duration::from_secs(5), None).await.expect("a renewal");
+    store.renew(&lease, Duration::from_secs(5), None).await.expect("a renewal");
     settle(&store, &lease, &complete()).await;
     assert!(matches!(store.claim(&claim(1, 2)).await.unwrap(), Claimed::Held(_)));
     store.stats().await.expect("sizes");
@@ -245,6 +247,10 @@ async fn the_least_rights_suffice_and_less_is_told() {
     let schema = &options.schema;
     admin(&server, &format!("REVOKE INSERT ON {schema}.record FROM {role}")).await;
     let error = store.claim(&claim(2, 1)).await.expect_err("the right is gone").to_string();
+    assert!(error.contains("permission denied") && error.contains("role.sql"), "{error}");
+    // Readiness renews what is not there, and must not say that all is well.
+    let renewed = store.renew(&lease, Duration::from_secs(5), None).await;
+    let error = renewed.expect_err("the right is gone").to_string();
     assert!(error.contains("permission denied") && error.contains("role.sql"), "{error}");
     drop(store);
     forget(&server, &options).await;
