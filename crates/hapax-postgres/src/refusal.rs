@@ -110,7 +110,9 @@ fn mend_of_server(address: &Address, error: &sqlx::Error) -> Option<String> {
     let mended = match sqlstate(error)?.as_str() {
         // Of poolers it is their word for any refusal.
         "08P01" if text.contains("startup parameter") => return Some(address.mend_pooler()),
-        "08P01" if text.contains("no such database") => mend_database(setting),
+        "08P01" if text.contains("no such database") || is_missing_database(text) => {
+            mend_database(setting)
+        }
         "08P01" if text.contains("authentication failed") || text.contains("no such user") => {
             mend_password(setting)
         }
@@ -126,6 +128,11 @@ fn mend_of_server(address: &Address, error: &sqlx::Error) -> Option<String> {
         _ => return None,
     };
     Some(mended)
+}
+
+/// As the server says it to a pooler, which repeats it under a code of its own.
+fn is_missing_database(text: &str) -> bool {
+    text.starts_with("database ") && text.ends_with(" does not exist")
 }
 
 fn mend_database(setting: &str) -> String {

@@ -59,6 +59,7 @@ async fn what_a_setting_mends_names_the_setting_and_no_password() {
         ("28000", "no pg_hba.conf entry for host \"h\", user \"u\", no encryption", "pg_hba.conf"),
         ("3D000", "database \"d\" does not exist", "another in `store`"),
         ("08P01", "no such database: d", "another in `store`"),
+        ("08P01", "database \"d\" does not exist", "another in `store`"),
         ("08P01", "SASL authentication failed", "password in `store`"),
         ("42501", "permission denied for database \"d\"", "CONNECT"),
         ("08P01", "unsupported startup parameter: options", "`[postgres] pooled = true`"),
@@ -68,7 +69,7 @@ async fn what_a_setting_mends_names_the_setting_and_no_password() {
             assert!(matches!(error, OpenError::Settings { .. }), "{code}: {error:?}");
             let text = error.to_string();
             assert!(text.contains(message) && text.contains(mend), "{code}: {text}");
-            assert!(!text.contains("geheim") && !text.contains("334"), "{code}: {text}");
+            assert!(!text.contains("geheim") && !text.contains("at line"), "{code}: {text}");
         }
     }
 }
@@ -84,7 +85,7 @@ async fn what_passes_by_itself_is_an_outage() {
         for error in failures(&url, &options()).await {
             assert!(matches!(error, OpenError::Unavailable { .. }), "{code}: {error:?}");
             let text = error.to_string();
-            assert!(text.contains(message) && !text.contains("334"), "{code}: {text}");
+            assert!(text.contains(message) && !text.contains("at line"), "{code}: {text}");
         }
     }
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
