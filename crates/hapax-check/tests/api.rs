@@ -50,6 +50,8 @@ struct Kept(Bytes, Option<(u16, String)>);
 struct Api {
     defect: Defect,
     count: Mutex<u64>,
+    /// What was done at the head, by caller and key.
+    early: Mutex<HashMap<String, (u16, String)>>,
     /// By caller and key.
     kept: Mutex<HashMap<String, Kept>>,
 }
@@ -107,8 +109,9 @@ impl Api {
         };
         let caller = request.headers().get("authorization").cloned();
         let id = format!("{:?} {key:?}", caller.filter(|_| self.defect != Defect::Unscoped));
-        let fresh = key.is_some() && !lock(&self.kept).contains_key(&id);
-        let early = (self.defect == Defect::ActsOnHead && fresh).then(|| self.work());
+        // Once for each key: this defect is not that of acting twice.
+        let early = (self.defect == Defect::ActsOnHead && key.is_some())
+            .then(|| lock(&self.early).entry(id.clone()).or_insert_with(|| self.work()).clone());
         let Ok(body) = request.into_body().collect().await else {
             return (400, "cut".to_owned(), false);
         };
@@ -170,7 +173,12 @@ impl Api {
 
 /// Starts the API on a free port.
 async fn start(defect: Defect) -> (String, Arc<Api>) {
-    let api = Arc::new(Api { defect, count: Mutex::default(), kept: Mutex::default() });
+    let api = Arc::new(Api {
+        defect,
+        count: Mutex::default(),
+        early: Mutex::default(),
+        kept: Mutex::default(),
+    });
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let shared = api.clone();
