@@ -262,7 +262,8 @@ impl Guard {
             match self.0.flights.board(&intent) {
                 Boarding::Full => return Verdict::Overloaded,
                 Boarding::Follower(flight) => {
-                    if let Some(verdict) = self.0.follow(&flight, &intent, deadline).await {
+                    let verdict = self.0.follow(&flight, &intent, deadline, has_waited).await;
+                    if let Some(verdict) = verdict {
                         return verdict;
                     }
                     has_waited = true;
@@ -355,12 +356,15 @@ impl Inner {
         }
     }
 
-    /// Waits for the leader's verdict; `None`: its patience was over first, so lead yourself.
+    /// Waits for the leader's verdict; `None`: ask yourself. Its patience was over first, or it asked
+    /// the store before this caller came, unless this caller `has_waited`: then its flight is a later
+    /// one.
     async fn follow(
         &self,
         flight: &Arc<Flight>,
         intent: &Intent,
         deadline: Option<Instant>,
+        has_waited: bool,
     ) -> Option<Verdict> {
         let Some(_place) = flight.wait_place(intent.policy.waiters_max) else {
             return Some(Verdict::Busy { retry_after: SOON });
@@ -382,6 +386,7 @@ impl Inner {
         };
         self.observer.observe(&Event::WaitTime(self.clock.elapsed().saturating_sub(started)));
         match reached {
+            Ok(Ok(Stage::Done(verdict))) if verdict.can_be_over() && !has_waited => None,
             Ok(Ok(Stage::Done(verdict))) => Some(verdict.for_follower()),
             Ok(Ok(Stage::GaveUp(verdict))) => {
                 let is_over = deadline.is_none_or(|deadline| deadline <= Instant::now());
@@ -442,6 +447,19 @@ impl Inner {
 }
 
 impl Verdict {
+    /// Whether it says what stood in the store, which an answer that was kept since has ended: a
+    /// caller who has seen that answer must not be told so any more.
+    fn can_be_over(&self) -> bool {
+        match self {
+            Self::Busy { .. } | Self::Held | Self::Mismatch => true,
+            Self::Overloaded
+            | Self::Ran(_)
+            | Self::Replayed(_)
+            | Self::StoreFailed { .. }
+            | Self::Waited(_) => false,
+        }
+    }
+
     /// The leader's verdict as its followers get it.
     fn for_follower(self) -> Self {
         match self {

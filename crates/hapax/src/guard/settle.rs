@@ -39,6 +39,7 @@ impl Inner {
                 false
             }
             Err(LeaseError::Store(error)) => {
+                tracing::warn!(record = %lease.id, %error, "failed to settle; it is tried again");
                 self.observer.observe(&Event::SettleFailed { error: &error, id: lease.id });
                 self.settle_later(lease.clone(), with);
                 true

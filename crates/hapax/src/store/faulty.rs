@@ -38,6 +38,8 @@ pub enum Fault {
     Before,
     /// The step waits for this future first.
     Delay(BoxFuture<'static, ()>),
+    /// The step happens; its answer waits for this future.
+    Late(BoxFuture<'static, ()>),
     /// Nothing: the step happens and is answered. Lets a later fault hit a later call.
     Pass,
     /// The step does not happen, and the error says so.
@@ -50,6 +52,7 @@ impl fmt::Debug for Fault {
             Self::After => "After",
             Self::Before => "Before",
             Self::Delay(_) => "Delay",
+            Self::Late(_) => "Late",
             Self::Pass => "Pass",
             Self::Refused => "Refused",
         })
@@ -98,6 +101,11 @@ impl Faulty {
             Fault::Delay(until) => {
                 until.await;
                 step.await
+            }
+            Fault::Late(until) => {
+                let answer = step.await;
+                until.await;
+                answer
             }
             Fault::Pass => step.await,
             Fault::Refused => Err(StoreError::none("refused on purpose").into()),

@@ -84,6 +84,40 @@ async fn dbt_02_a_waiter_hears_of_the_other_nodes_doubt() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn dbt_02_a_doubt_that_was_over_before_the_request_began_is_not_told() {
+    let told = after_the_answer(Policy::default(), secs(11)).await;
+    assert_eq!(told, ["held", "replayed 201 after waiting"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn con_02_an_operation_that_was_over_before_the_request_began_is_not_told_to_run() {
+    let policy = Policy { concurrent: Concurrent::Reject, ..Policy::default() };
+    let told = after_the_answer(policy, secs(1)).await;
+    assert_eq!(told, ["busy", "replayed 201"]);
+}
+
+/// What two callers on another node are told: one asked the store before the owner's answer was kept,
+/// `into_the_lease`, and hears late; the other came when that had been kept.
+async fn after_the_answer(policy: Policy, into_the_lease: Duration) -> [String; 2] {
+    let one = Scene::with(policy);
+    let two = one.other_node();
+    let claim = intent("k", &one.policy).claim();
+    let Claimed::Granted(lease) = one.store.claim(&claim).await.unwrap() else {
+        panic!("not granted");
+    };
+    pass(into_the_lease).await;
+    two.plan(Operation::Claim, Fault::Late(Box::pin(tokio::time::sleep(millis(100)))));
+    let before = two.start("k", secs(0), answer(500)).await;
+    let response = RecordedResponse { status: 201, ..RecordedResponse::value("answer") };
+    let kept = Kept::Response(response);
+    let with = Settlement::Complete { kept, retention: Retention::Never };
+    one.store.settle(&lease, &with, Settler::Owner).await.unwrap();
+    let after = two.start("k", secs(0), answer(500)).await;
+    assert_eq!(two.guard.in_flight(), 1, "the second follows the first");
+    [before.await.unwrap(), after.await.unwrap()]
+}
+
+#[tokio::test(start_paused = true)]
 async fn fpr_03_another_payload_is_a_mismatch_on_the_other_node_too() {
     let one = Scene::new();
     let two = one.other_node();
