@@ -8,6 +8,7 @@ mod answers;
 mod application;
 mod campaign;
 mod place;
+mod rules;
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A database of one test's own, with the table of the samples.
+//! A database of one test's own, with the tables of the samples.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,7 +24,19 @@ impl Place {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let place = Self { name, runtime, server };
         place.on_server(&format!("CREATE DATABASE {}", place.name));
-        place.run("CREATE TABLE orders (id serial PRIMARY KEY, key text NOT NULL, item int)");
+        // Without the samples' own rules, so that nothing but Hapax keeps an order from being there twice.
+        place.run(
+            "CREATE TABLE orders (id serial PRIMARY KEY, caller text, key text NOT NULL, item int); \
+             CREATE TABLE charges (order_id int, cents int)",
+        );
+        place
+    }
+
+    /// With the samples' own tables: the last line of defence.
+    pub(crate) fn with_rules() -> Self {
+        let place = Self::take();
+        place.run("DROP TABLE orders, charges");
+        place.run(include_str!("../../examples/same-transaction/schema.sql"));
         place
     }
 
@@ -47,11 +59,25 @@ impl Place {
         })
     }
 
+    /// How many charges there are.
+    pub(crate) fn charges(&self) -> i64 {
+        self.runtime.block_on(async {
+            let mut connection = PgConnection::connect(&self.url()).await.unwrap();
+            let count = sqlx::raw_sql("SELECT count(*) AS charges FROM charges");
+            connection.fetch_one(count).await.unwrap().get("charges")
+        })
+    }
+
+    /// Makes Hapax forget everything, as when all records have expired.
+    pub(crate) fn forget(&self) {
+        self.run("DELETE FROM hapax.record; DELETE FROM hapax.seat");
+    }
+
     /// Whether an application stands within a transaction, having placed its order.
     pub(crate) fn is_in_transaction(&self) -> bool {
         let open = format!(
             "SELECT count(*) > 0 AS open FROM pg_stat_activity WHERE datname = '{}' \
-             AND state = 'idle in transaction' AND query LIKE 'INSERT INTO orders%'",
+             AND state = 'idle in transaction' AND query LIKE 'INSERT INTO charges%'",
             self.name
         );
         self.runtime.block_on(async {
