@@ -38,12 +38,12 @@ async fn b03_no_key_is_left_unknown_a_minute_after_its_owner_was() {
     let like_it = Claim { transactional: None, ..transactional(6, 1) };
     grant(&node, &like_it).await;
     grant(&node, &claim(7, 1)).await;
-    place.clock.advance(PATIENCE);
+    place.clock.advance(TERM);
     assert_eq!(sweep(&node).await, 0);
     for n in [0, 1, 2, 6, 7] {
         assert_eq!(status(&node, n).await, Some(Status::Lapsed), "{n}");
     }
-    place.clock.advance(TERM);
+    place.clock.advance(PATIENCE);
     for lease in &leases[4..6] {
         node.renew(lease, TERM, None).await.expect("a renewal");
     }
@@ -78,7 +78,7 @@ async fn b03_sweeping_passes_over_what_an_application_is_about_to_commit() {
     grant(&node, &transactional(2, 1)).await;
     application.begin("READ COMMITTED").await;
     assert_eq!(application.commit(&slow, "").await, Ok(()));
-    place.clock.advance(10 * PATIENCE);
+    place.clock.advance(TERM + 10 * PATIENCE);
     sweep(&node).await;
     assert!(matches!(status(&node, 1).await, Some(Status::Running { .. })));
     assert_eq!(status(&node, 2).await, Some(Status::Released));
