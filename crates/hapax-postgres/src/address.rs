@@ -147,6 +147,20 @@ mod tests {
         assert!(Address::parse("file:here", &PgOptions::default()).is_err());
     }
 
+    /// A pooler hands the session to others, and passes no such setting on.
+    #[test]
+    fn the_server_is_told_to_give_up_before_the_store_does() {
+        let store_timeout = Duration::from_secs(2);
+        let session = |pooled| {
+            let options = PgOptions { pooled, store_timeout, ..PgOptions::default() };
+            let address = Address::parse("postgres://db/app", &options).unwrap();
+            address.session(&options).get_options().unwrap_or_default().to_owned()
+        };
+        let told = session(false);
+        assert!(told.contains("statement_timeout=1600 "), "{told}");
+        assert!(!session(true).contains("statement_timeout"));
+    }
+
     /// Brackets belong to the address; the resolver knows no host of that name.
     #[test]
     fn a_literal_of_ipv6_is_connected_to_without_brackets_and_shown_with_them() {

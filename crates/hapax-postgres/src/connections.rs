@@ -146,3 +146,24 @@ impl Connections {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hapax::Effect;
+
+    use super::*;
+
+    /// Nothing is sent, as whoever has the connections gives none back in time.
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_no_connection_was_lent_to_did_not_happen() {
+        let calls = Calls::new("hapax", false);
+        let timeout = Duration::from_secs(2);
+        let connections = Connections::new(PgConnectOptions::new(), calls, 1, timeout);
+        let began = Instant::now();
+        let _lent = connections.permits.acquire().await.unwrap();
+        let error = connections.call(Function::Stats, Vec::new()).await.unwrap_err();
+        assert_eq!(error.effect(), Effect::None);
+        assert!(error.to_string().contains("all connections were in use for 2000 ms"), "{error}");
+        assert_eq!(began.elapsed().as_secs(), 2);
+    }
+}

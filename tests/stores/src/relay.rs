@@ -2,17 +2,19 @@
 //! name does at a failover; that may lead nowhere, and that may be silent.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+
+use crate::port::Port;
 
 /// A running relay; dropping it ends its connections, and nobody listens any more.
 #[derive(Debug)]
 pub struct Relay {
     accepting: Option<JoinHandle<()>>,
-    address: SocketAddr,
     home: SocketAddr,
+    port: Arc<Port>,
     way: Arc<Way>,
 }
 
@@ -39,8 +41,8 @@ impl Relay {
     /// When loopback has no port left.
     #[must_use]
     pub fn start(to: SocketAddr) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a port");
-        let address = listener.local_addr().expect("a bound socket has an address");
+        let port = Arc::new(Port::take());
+        let listener = TcpListener::bind(port.address()).expect("a port of its own");
         let state = Mutex::new(State { to: Some(to), ..State::default() });
         let way = Arc::new(Way { state, ..Way::default() });
         let ours = Arc::clone(&way);
@@ -53,7 +55,7 @@ impl Relay {
                 let _nowhere = client.and_then(|client| join(client, &ours));
             }
         });
-        Self { accepting: Some(accepting), address, home: to, way }
+        Self { accepting: Some(accepting), home: to, port, way }
     }
 
     /// One that leads to the server of a URL, and the URL that leads over it.
@@ -67,14 +69,20 @@ impl Relay {
         let (user, host) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
         let to = host.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
         let relay = Self::start(to.expect("a host and a port"));
-        let url = format!("{scheme}://{user}{}{path}", relay.address);
+        let url = format!("{scheme}://{user}{}{path}", relay.address());
         (relay, url)
     }
 
     /// Where clients connect.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
+    }
+
+    /// Its port, where nobody else listens when the relay is gone, for as long as this is kept.
+    #[must_use]
+    pub fn port(&self) -> Arc<Port> {
+        Arc::clone(&self.port)
     }
 
     /// Ends every connection; new ones lead there, or nowhere.
@@ -116,7 +124,7 @@ impl Drop for Relay {
         }
         self.pause(false);
         // Wakes the thread that accepts.
-        let _refused = TcpStream::connect(self.address);
+        let _refused = TcpStream::connect(self.address());
         let _panicked = self.accepting.take().map(JoinHandle::join);
     }
 }

@@ -44,7 +44,8 @@ pub(crate) fn server_url() -> Option<String> {
 pub(crate) struct Place {
     pub(crate) clock: ClockOffset,
     pub(crate) schema: String,
-    url: String,
+    /// The way there, under a name by which the server lists the connections of this place's stores.
+    pub(crate) url: String,
 }
 
 static FREE: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
@@ -66,7 +67,6 @@ impl Place {
                 schema
             }
         };
-        // The name under which the server lists the connections of this place's stores.
         let mark = if server.contains('?') { '&' } else { '?' };
         let url = format!("{server}{mark}application_name={schema}");
         Self { clock: ClockOffset::default(), schema, url }

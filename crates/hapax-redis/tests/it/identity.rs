@@ -7,7 +7,7 @@ use hapax_redis::{OpenError, RedisOptions, RedisStore};
 use hapax_store_tests::Relay;
 
 use crate::scene::{TERM, both, claim, complete, grant, settle, standalone};
-use crate::server::{Server, tell};
+use crate::server::{Server, connect, tell};
 use crate::support::Place;
 
 #[tokio::test]
@@ -89,8 +89,7 @@ async fn a_running_node_is_refused_once_the_records_are_not_its_own() {
     settle(&node, &lease, &complete()).await;
 
     // It is mended, and nobody had to restart anything.
-    let client = redis::Client::open(server.as_str()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = connect(&server).await.unwrap();
     let mended = redis::cmd("HSET").arg(&identity).arg("digest").arg(digest).to_owned();
     let _: i64 = mended.query_async(&mut connection).await.unwrap();
     for _ in 0..1_000 {

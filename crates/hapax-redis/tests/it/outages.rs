@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::scene::{claim, complete, effect, grant, settle, settle_effect, standalone};
 use crate::server::{Server, tell};
 use crate::support::Place;
+use crate::waiting::open_hasty;
 
 #[tokio::test]
 async fn a_server_that_is_not_there_did_nothing() {
@@ -50,9 +51,15 @@ async fn a_server_that_says_nothing_is_unknown_in_time() {
     let (relay, url) = Relay::before(&server);
     let store_timeout = Duration::from_secs(1);
     let options = RedisOptions { connections: 1, store_timeout, ..place.options() };
-    let store = RedisStore::connect(&url, options).await.expect("a store");
-    hapax_store_tests::a_server_that_says_nothing_is_unknown_in_time(&relay, &store, store_timeout)
-        .await;
+    let store = open_hasty(&url, options).await;
+    let patient = place.open(place.options()).await;
+    hapax_store_tests::a_server_that_says_nothing_is_unknown_in_time(
+        &relay,
+        &store,
+        &*patient,
+        store_timeout,
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -1,15 +1,16 @@
 //! Servers of a test's own, each in a folder of its own on a free port.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use redis::{FromRedisValue, aio::MultiplexedConnection};
+use hapax_store_tests::Port;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, FromRedisValue};
 use tempfile::TempDir;
 
 /// What a server answers in time, or the test fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Its port for the other nodes of a cluster is so much higher.
 const BUS_OFFSET: u16 = 10_000;
@@ -19,39 +20,31 @@ pub(crate) struct Server {
     child: Option<Child>,
     folder: TempDir,
     pub(crate) port: u16,
+    /// Its own while it is down, so that it can be started again.
+    _ports: Vec<Port>,
     settings: Vec<String>,
 }
 
 impl Server {
     /// A server with these settings, `name value` each; nothing is kept on disk unless they say so.
     pub(crate) async fn start(settings: &[&str]) -> Self {
-        for _ in 0..10 {
-            if let Some(server) = Self::try_start(free_port(), settings).await {
-                return server;
-            }
-        }
-        panic!("somebody else always takes the port");
+        let ports = free_ports();
+        let mut server = Self::start_at(ports[0].number(), settings).await;
+        server._ports = ports;
+        server
     }
 
-    /// The same where another one was before.
+    /// The same where another one was before, whose port it still is.
     pub(crate) async fn start_at(port: u16, settings: &[&str]) -> Self {
-        Self::try_start(port, settings).await.expect("the port is free")
-    }
-
-    async fn try_start(port: u16, settings: &[&str]) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let mut server = Self { child: None, folder, port, settings };
-        server.try_run().await.then_some(server)
+        let mut server = Self { child: None, folder, port, _ports: Vec::new(), settings };
+        server.run().await;
+        server
     }
 
-    /// Starts it again with what is in its folder.
+    /// Starts it with what is in its folder.
     pub(crate) async fn run(&mut self) {
-        assert!(self.try_run().await, "the server does not start again");
-    }
-
-    /// Whether it runs, and not another one on the same port.
-    async fn try_run(&mut self) -> bool {
         let mut command = Command::new(program());
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
         command.arg("--dir").arg(self.folder.path());
@@ -62,18 +55,17 @@ impl Server {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = self.child.insert(command.spawn().expect("the server's program"));
         let own = format!("process_id:{}\r", child.id());
-        for _ in 0..2_000 {
-            if let Ok(connection) = connect(self.port).await
-                && let Ok(info) = ask::<String>(connection, "INFO").await
-            {
+        let address = format!("redis://127.0.0.1:{}", self.port);
+        for _ in 0..4_000 {
+            if let Ok(info) = try_tell::<String>(&address, "INFO").await
                 // A server that still reads its file answers this too.
-                if info.contains("\nloading:0") {
-                    return info.contains(&own);
-                }
+                && info.contains("\nloading:0")
+            {
+                assert!(info.contains(&own), "another server is there");
+                return;
             }
-            if child.try_wait().expect("a child").is_some() {
-                return false;
-            }
+            let ended = child.try_wait().expect("a child");
+            assert!(ended.is_none(), "the server does not start: {ended:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("the server does not answer");
@@ -120,26 +112,20 @@ pub(crate) async fn try_tell<T: FromRedisValue>(
     address: &str,
     words: &str,
 ) -> redis::RedisResult<T> {
-    let client = redis::Client::open(address)?;
-    ask(client.get_multiplexed_async_connection().await?, words).await
-}
-
-async fn connect(port: u16) -> redis::RedisResult<MultiplexedConnection> {
-    let client = redis::Client::open(("127.0.0.1", port))?;
-    client.get_multiplexed_async_connection().await
-}
-
-async fn ask<T: FromRedisValue>(
-    mut connection: MultiplexedConnection,
-    words: &str,
-) -> redis::RedisResult<T> {
-    connection.set_response_timeout(PATIENCE);
     let mut words = words.split(' ');
     let mut command = redis::cmd(words.next().unwrap_or_default());
     for word in words {
         command.arg(word);
     }
-    command.query_async(&mut connection).await
+    command.query_async(&mut connect(address).await?).await
+}
+
+/// A connection over which each answer may take its time.
+pub(crate) async fn connect(address: &str) -> redis::RedisResult<MultiplexedConnection> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE));
+    redis::Client::open(address)?.get_multiplexed_async_connection_with_config(&config).await
 }
 
 /// What the variable names, or what is installed.
@@ -154,14 +140,14 @@ fn program() -> PathBuf {
     candidates.find(|program| program.is_file()).expect("redis-server on the path")
 }
 
-fn free_port() -> u16 {
+/// A port, and the one for the other nodes of a cluster.
+fn free_ports() -> Vec<Port> {
     for _ in 0..1_000 {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        if let Some(bus) = port.checked_add(BUS_OFFSET)
-            && TcpListener::bind(("127.0.0.1", bus)).is_ok()
+        let port = Port::take();
+        if let Some(bus) = port.number().checked_add(BUS_OFFSET)
+            && let Ok(bus) = Port::at(bus)
         {
-            return port;
+            return vec![port, bus];
         }
     }
     panic!("no port is free");

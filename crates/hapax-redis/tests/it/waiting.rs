@@ -28,22 +28,64 @@ async fn a_step_that_too_few_replicas_have_is_unknown() {
     drop(store);
 
     let hasty = RedisOptions { store_timeout: Duration::from_millis(500), ..options };
-    let store = RedisStore::connect(&master.address(), hasty).await.expect("a store");
-    let lease = grant(&store, &claim(2, 1)).await;
+    let store = open_hasty(&master.address(), hasty).await;
+    let patient = place.open(place.options()).await;
+    let lease = grant(&patient, &claim(2, 1)).await;
     replica.kill();
-    assert_eq!(settle_effect(&store, &lease).await, Effect::Unknown);
-    assert_eq!(effect(store.claim(&claim(3, 1)).await), Effect::Unknown);
-    // A reading step waits for nobody, and shows that both happened all the same.
-    assert!(store.peek(&claim(3, 1).id).await.unwrap().is_some());
-    replica.run().await;
-    let healed = async {
-        while store.claim(&claim(3, 1)).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+    is_unknown(async || settle_effect(&store, &lease).await).await;
+    is_unknown(async || effect(store.claim(&claim(3, 1)).await)).await;
+    // A reading step waits for nobody, and shows that both happened all the same; soon, where the answer
+    // was missed rather than the replica.
+    for look in 0.. {
+        let settled = patient.peek(&lease.id).await.unwrap().expect("a record");
+        if settled.record.status(settled.now) == Status::Completed
+            && patient.peek(&claim(3, 1).id).await.unwrap().is_some()
+        {
+            break;
         }
-    };
-    tokio::time::timeout(Duration::from_secs(20), healed).await.expect("the replica is back");
-    // The repeated claim was granted, as it was the first time.
-    assert!(matches!(store.claim(&claim(3, 1)).await.unwrap(), Claimed::Granted(_)));
+        assert!(look < LOOKS_MAX, "what was sent never happens");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    replica.run().await;
+    for look in 0.. {
+        match store.claim(&claim(3, 1)).await {
+            // As the first time.
+            Ok(Claimed::Granted(_)) => break,
+            Ok(Claimed::Held(seen)) => panic!("held by itself: {seen:?}"),
+            Err(error) => assert!(look < LOOKS_MAX, "the replica does not come back: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// How often somebody looks, every ten milliseconds, for what must come.
+const LOOKS_MAX: u32 = 4_000;
+
+/// How often a scene is set that a slow machine may miss.
+const SCENES_MAX: u16 = 20;
+
+/// A store that has little time for each operation. Opening it may take several tries, as the machine may
+/// stand still for longer.
+pub(crate) async fn open_hasty(address: &str, options: RedisOptions) -> RedisStore {
+    for _ in 0..SCENES_MAX {
+        match RedisStore::connect(address, options.clone()).await {
+            Ok(store) => return store,
+            Err(OpenError::Unavailable { .. }) => {}
+            Err(error) => panic!("another objection: {error}"),
+        }
+    }
+    panic!("a store is never opened in time");
+}
+
+/// That nobody knows whether a step of a hasty store happened. Where the machine stands still before it is
+/// sent, it did not, and is tried again.
+async fn is_unknown(step: impl AsyncFn() -> Effect) {
+    for _ in 0..SCENES_MAX {
+        if step().await == Effect::Unknown {
+            return;
+        }
+    }
+    panic!("the step is never sent");
 }
 
 /// Since version 7.2, a server waits for what the connection itself has written last, and not for what
@@ -58,7 +100,8 @@ async fn who_is_shown_what_another_node_wrote_waits_for_that_too() {
     // Opening waits for the replica to be there.
     drop(place.open(patient.clone()).await);
     let hasty = RedisOptions { store_timeout: Duration::from_millis(500), ..patient };
-    let (waits, writer) = (place.open(hasty).await, place.open(place.options()).await);
+    let waits = open_hasty(&place.address, hasty).await;
+    let writer = place.open(place.options()).await;
     replica.pause();
     let [settled, running, repeated] = [1, 2, 3].map(|n| claim(n, 1));
     settle(&writer, &grant(&writer, &settled).await, &complete()).await;
@@ -70,18 +113,18 @@ async fn who_is_shown_what_another_node_wrote_waits_for_that_too() {
     for (claim, expires) in [(settled, true), (running, false), (repeated, true)] {
         let key = format!("{}:{{{}}}", place.prefix, claim.id);
         let left: i64 = master.tell(&format!("PTTL {key}")).await;
-        let day = i64::try_from(RETENTION.as_millis()).unwrap() + 1_000;
-        assert!(if expires { (day - 60_000..=day).contains(&left) } else { left == -1 }, "{left}");
+        let hour = i64::try_from(RETENTION.as_millis()).unwrap() + 1_000;
+        assert!(if expires { (hour / 2..=hour).contains(&left) } else { left == -1 }, "{left}");
     }
 }
 
 /// Records 1 (settled) and 2 (running) are claimed, and record 3 settled as it was: all of that happened
 /// on another node, and whether it lasts is unknown.
 async fn nothing_is_shown(waits: &RedisStore, lease: &Lease) {
-    assert_eq!(effect(waits.claim(&claim(1, 2)).await), Effect::Unknown);
-    assert_eq!(effect(waits.claim(&claim(2, 1)).await), Effect::Unknown);
-    assert_eq!(effect(waits.claim(&claim(2, 2)).await), Effect::Unknown);
-    assert_eq!(settle_effect(waits, lease).await, Effect::Unknown);
+    for (n, by) in [(1, 2), (2, 1), (2, 2)] {
+        is_unknown(async || effect(waits.claim(&claim(n, by)).await)).await;
+    }
+    is_unknown(async || settle_effect(waits, lease).await).await;
 }
 
 /// What a server does for those who ask it to wait for its disk.
@@ -218,11 +261,12 @@ async fn what_is_not_on_the_disk_in_time_is_unknown() {
     }
     let hasty = Duration::from_millis(500);
     let hasty = RedisOptions { store_timeout: hasty, wait_fsync: true, ..place.options() };
-    let (waits, writer) = (place.open(hasty).await, place.open(place.options()).await);
-    let late = grant(&waits, &claim(4, 1)).await;
+    let waits = open_hasty(&place.address, hasty).await;
+    let writer = place.open(place.options()).await;
+    let late = grant(&writer, &claim(4, 1)).await;
     for setting in ["appendfsync no", "appendonly no"] {
         let _: String = server.tell(&format!("CONFIG SET {setting}")).await;
-        assert_eq!(settle_effect(&waits, &late).await, Effect::Unknown, "{setting}");
+        is_unknown(async || settle_effect(&waits, &late).await).await;
     }
     let _: String = server.tell("CONFIG SET appendonly yes").await;
     settle(&writer, &grant(&writer, &claim(1, 1)).await, &complete()).await;
@@ -248,9 +292,15 @@ async fn replicas_are_waited_for_with_their_disks() {
     // The server knows the scripts from then on, and the time is for waiting alone.
     drop(place.open(place.options()).await);
     let hasty = RedisOptions { store_timeout: Duration::from_secs(3), ..both.clone() };
-    let refused = RedisStore::connect(&master.address(), hasty).await;
-    let Err(error @ OpenError::Unavailable { .. }) = refused else { panic!("{refused:?}") };
-    assert!(error.to_string().contains("0 of 1 replicas have it on their disks"), "{error}");
+    for scene in 0.. {
+        let refused = RedisStore::connect(&master.address(), hasty.clone()).await;
+        let Err(error @ OpenError::Unavailable { .. }) = refused else { panic!("{refused:?}") };
+        if error.to_string().contains("0 of 1 replicas have it on their disks") {
+            break;
+        }
+        // The machine stood still.
+        assert!(scene < SCENES_MAX, "{error}");
+    }
 
     let _keeps = Server::start(&[disk[0], disk[1], &follow]).await;
     let store = place.open(both).await;
