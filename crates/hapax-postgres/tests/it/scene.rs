@@ -6,6 +6,7 @@ use hapax::{Claim, Kept, Lease, Observed, Phase, RecordId, Retention, Settlement
 use hapax_postgres::PgStore;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
+use tokio::task::JoinHandle;
 
 pub(crate) use hapax_store_tests::{RECLAIM, RETENTION, TERM, claim, complete, id_of, release};
 
@@ -64,15 +65,19 @@ impl Onlooker {
 
     /// Waits until so many sessions of the place's stores wait for a lock.
     pub(crate) async fn see_waiting(&mut self, sessions: i64) {
-        let waiting = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = '{}' AND \
-             wait_event_type = 'Lock'",
-            self.schema
-        );
         for _ in 0..10_000 {
-            // What a transaction once saw of the sessions it goes on seeing.
-            self.run("SELECT pg_stat_clear_snapshot()").await;
-            if self.number(&waiting).await >= sessions {
+            if self.waiting("pid").await >= sessions {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("nobody waits for a lock");
+    }
+
+    /// Waits until one does, or until `work` is over, which it may be before anybody could see it wait.
+    pub(crate) async fn see_waiting_or_over<T>(&mut self, work: &JoinHandle<T>) {
+        for _ in 0..10_000 {
+            if work.is_finished() || self.waiting("pid").await >= 1 {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -82,12 +87,20 @@ impl Onlooker {
 
     /// Ends the sessions of the place's stores that wait for a lock.
     pub(crate) async fn end_waiting(&mut self) -> i64 {
-        let end = format!(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE \
-             application_name = '{}' AND wait_event_type = 'Lock'",
+        self.waiting("pg_terminate_backend(pid)").await
+    }
+
+    /// How many there are that wait for a lock, by what is counted of each. A session that looks for
+    /// deadlocks stands in line meanwhile, though the server does not list it as waiting.
+    async fn waiting(&mut self, counted: &str) -> i64 {
+        // What a transaction once saw of the sessions it goes on seeing.
+        self.run("SELECT pg_stat_clear_snapshot()").await;
+        let waiting = format!(
+            "SELECT count({counted}) FROM pg_stat_activity WHERE application_name = '{}' AND pid IN \
+             (SELECT l.pid FROM pg_locks AS l WHERE NOT l.granted)",
             self.schema
         );
-        self.number(&end).await
+        self.number(&waiting).await
     }
 
     pub(crate) async fn hold_row(&mut self, id: RecordId) {
