@@ -70,27 +70,33 @@ async fn b03_of_a_commit_and_a_takeover_one_wins_and_the_store_knows_which() {
     let mut first = Application::join(&server, &place.schema).await;
     let mut second = Application::join(&server, &place.schema).await;
     let mut won = [0, 0];
+    // By how many microseconds the second begins after the first. Whoever has lost begins earlier the next
+    // time, and ever more so until he wins: on any machine, each meets every moment of the other's work.
+    let (mut lag, mut step, mut last) = (0_i64, 60, false);
     for n in 0..ROUNDS {
         let level = LEVELS[usize::from(n) % 3];
         let lease = grant(&nodes[0], &transactional(n, 1)).await;
         place.clock.advance(TERM);
         let barrier = Arc::new(tokio::sync::Barrier::new(2));
         let (begin, node) = (barrier.clone(), nodes[1].clone());
-        // Spread over the time that the other takes, so that each meets every moment of it.
-        let (early, late) = (u64::from(n % 20) * 60, u64::from(n % 7) * 60);
+        let of_second = u64::try_from(lag).unwrap_or(0);
+        let of_first = u64::try_from(-lag).unwrap_or(0);
         let taking = tokio::spawn(async move {
             begin.wait().await;
-            tokio::time::sleep(Duration::from_micros(early)).await;
+            tokio::time::sleep(Duration::from_micros(of_second)).await;
             let taken = take_over(&node, &mut second, level, n).await;
             (taken, second)
         });
         barrier.wait().await;
-        tokio::time::sleep(Duration::from_micros(late)).await;
+        tokio::time::sleep(Duration::from_micros(of_first)).await;
         let was_first = do_it(&mut first, level, &lease).await;
         let ((was_second, answer), back) = taking.await.unwrap();
         second = back;
         assert!(was_first != was_second, "round {n}: {was_first} {was_second}");
         won[usize::from(was_second)] += 1;
+        step = if was_second == last { 2 * step.min(500_000) } else { 60 };
+        lag += if was_second { step } else { -step };
+        last = was_second;
         let effects = onlooker.effects(id_of(n)).await;
         assert_eq!(effects.len(), 1, "round {n}");
         let Kept::Response(answer) = answer else { panic!("it was told") };
