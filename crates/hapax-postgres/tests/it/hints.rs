@@ -28,7 +28,8 @@ async fn hints_come_again_after_the_listening_session_was_ended() {
          '{}' AND query LIKE 'LISTEN%'",
         place.schema
     );
-    assert_eq!(onlooker.number(&end).await, 1);
+    // More, if one was given up that was slow.
+    assert!(onlooker.number(&end).await >= 1);
     heard(&*teller, &*teller, &mut hints, 2_000).await;
 }
 

@@ -14,7 +14,8 @@ use crate::support::{Place, admin, server_url};
 pub(crate) async fn nowhere(server: &str, name: &str) -> PgOptions {
     let schema = format!("hapax_test_{}_{name}", std::process::id());
     admin(server, &format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).await;
-    PgOptions { schema, ..PgOptions::default() }
+    // The machine is slow when everything runs at once; no test is about this.
+    PgOptions { schema, store_timeout: Duration::from_secs(30), ..PgOptions::default() }
 }
 
 pub(crate) async fn forget(server: &str, options: &PgOptions) {

@@ -40,7 +40,7 @@ async fn ttl_only_what_expires_carries_a_time() {
     let ending = Claim { unknown_retention: Some(2 * HOUR), ..claim(2, 1) };
     let lease = grant(&node, &ending).await;
     hours(2..=3, ttl(2).await);
-    node.renew(&lease, HOUR, None).await.expect("a renewal");
+    node.renew(&lease, 2 * HOUR, None).await.expect("a renewal");
     hours(3..=4, ttl(2).await);
     settle(&node, &lease, &Settlement::Doubt { cause: Cause::Lost }).await;
     hours(1..=2, ttl(2).await);

@@ -31,7 +31,8 @@ async fn hints_come_again_after_the_listening_connection_was_ended() {
     let mut hints = teller.wakeups().expect("there is somewhere to listen");
     heard(&*teller, &*teller, &mut hints, 0).await;
     let ended: i64 = tell(&server.address(), "CLIENT KILL TYPE pubsub").await;
-    assert_eq!(ended, 1);
+    // More, if one was given up that was slow.
+    assert!(ended >= 1);
     heard(&*teller, &*teller, &mut hints, 2_000).await;
 }
 
