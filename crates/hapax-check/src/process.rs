@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+use crate::port::Reserved;
 use crate::profile::layer_profile_toml;
 
 /// A layer must listen this long after its start at the latest.
@@ -31,6 +32,8 @@ pub(crate) struct Process {
     words: Vec<String>,
     places: Placeholders,
     output: PathBuf,
+    /// Its ports, which nobody else is to be given while it does not run.
+    reserved: Vec<Reserved>,
     child: Option<Child>,
 }
 
@@ -40,6 +43,7 @@ impl Process {
         command: &str,
         places: Placeholders,
         output: PathBuf,
+        reserved: Vec<Reserved>,
     ) -> Result<Self, String> {
         let words = split(command)?;
         if words.is_empty() {
@@ -50,7 +54,7 @@ impl Process {
             layer_profile_toml(&places.upstream, &places.listen, &store, Some(&places.admin));
         std::fs::write(&places.config, toml)
             .map_err(|error| format!("failed to write {}: {error}", places.config.display()))?;
-        Ok(Self { words, places, output, child: None })
+        Ok(Self { words, places, output, reserved, child: None })
     }
 
     /// Everything the layer wrote to its two output streams.
@@ -60,6 +64,16 @@ impl Process {
 
     /// Starts the layer and waits until it listens.
     pub(crate) async fn start(&mut self) -> Result<(), String> {
+        let started = self.start_once().await;
+        if started.is_ok() || self.child.is_some() || self.reserved.is_empty() {
+            return started;
+        }
+        // Perhaps it does not ask for the reuse of addresses, and its ports must be free altogether.
+        self.reserved.clear();
+        self.start_once().await
+    }
+
+    async fn start_once(&mut self) -> Result<(), String> {
         let places = &self.places;
         let words: Vec<String> = self
             .words

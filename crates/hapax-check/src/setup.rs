@@ -1,6 +1,6 @@
 //! Turns flags into a target: connects, starts the layer, and finds out what it speaks and offers.
 
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::args::CheckArgs;
+use crate::port::Reserved;
 use crate::process::{Placeholders, Process};
 use crate::target::{Api, Effects, Instance, Layer, RouteSet, Target};
 use crate::trial::{ALICE, Log, Wire};
@@ -144,21 +145,26 @@ async fn start(
 ) -> Result<Vec<Instance>, String> {
     let mut instances = Vec::new();
     for number in 0..if args.two { 2 } else { 1 } {
+        let mut reserved = vec![reserve()?];
+        let admin = reserved[0].address.to_string();
         let url = match args.layer.get(number) {
             Some(url) => url.clone(),
-            None => format!("http://{}", free_address()?),
+            None => {
+                reserved.push(reserve()?);
+                format!("http://{}", reserved[1].address)
+            }
         };
         let endpoint = Endpoint::parse(&url, args.ca_cert.as_deref())?;
         let store_dir = Layer::store_dir(work);
         let places = Placeholders {
             listen: format!("{}:{}", endpoint.host, endpoint.port),
             upstream: upstream.address.to_string(),
-            admin: free_address()?,
+            admin,
             config: work.join(format!("layer-{number}.toml")),
             store_dir,
         };
         let output = work.join(format!("layer-{number}.log"));
-        let mut process = Process::prepare(command, places, output)?;
+        let mut process = Process::prepare(command, places, output, reserved)?;
         process.start().await?;
         let output = Some(process.output().to_owned());
         let process = Some(tokio::sync::Mutex::new(process));
@@ -167,10 +173,9 @@ async fn start(
     Ok(instances)
 }
 
-/// An address that was free a moment ago.
-fn free_address() -> Result<String, String> {
-    let bound = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    bound.map(|address| address.to_string()).map_err(|error| format!("no free port: {error}"))
+fn reserve() -> Result<Reserved, String> {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    Reserved::at(any).map_err(|error| format!("no free port: {error}"))
 }
 
 /// A request through every instance must get an answer before anything is judged.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::port::Reserved;
 pub(crate) use reply::{After, Framing, Gate, Reply};
 pub(crate) use station::Station;
 
@@ -21,6 +22,9 @@ pub(crate) struct Upstream {
     pub address: SocketAddr,
     shared: Arc<Shared>,
     accepting: Mutex<Option<JoinHandle<()>>>,
+    /// Keeps the port ours while nobody listens there.
+    #[expect(dead_code, reason = "held, since dropping it gives the port up")]
+    reserved: Option<Reserved>,
 }
 
 /// What connections need of the upstream.
@@ -43,9 +47,15 @@ impl Shared {
 
 impl Upstream {
     pub(crate) async fn listen(address: &str) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+        let mut addresses = tokio::net::lookup_host(address).await?;
+        let reserved = addresses.next().and_then(|address| Reserved::at(address).ok());
+        let listener = match &reserved {
+            Some(reserved) => TcpListener::bind(reserved.address).await?,
+            None => TcpListener::bind(address).await?,
+        };
         let upstream = Self {
             address: listener.local_addr()?,
+            reserved,
             shared: Arc::new(Shared::default()),
             accepting: Mutex::new(None),
         };
