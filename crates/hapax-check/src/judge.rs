@@ -34,6 +34,19 @@ pub(crate) fn ensure(holds: bool, text: impl FnOnce() -> String) -> Result<(), S
     if holds { Ok(()) } else { fail(text()) }
 }
 
+/// Holds when the condition does; otherwise the machine stood still before it could be judged.
+pub(crate) fn met(holds: bool, text: impl FnOnce() -> String) -> Result<(), Stop> {
+    if holds { Ok(()) } else { Err(Stop::Missed(text())) }
+}
+
+/// A judgement that a standing machine can spoil: what fails is judged again before it counts.
+pub(crate) fn in_time<T>(judged: Result<T, Stop>) -> Result<T, Stop> {
+    judged.map_err(|stop| match stop {
+        Stop::Fail(text) => Stop::Late(text),
+        Stop::Late(_) | Stop::Missed(_) | Stop::Skip(_) => stop,
+    })
+}
+
 /// The answer has this status.
 pub(crate) fn status(answer: &Answer, expected: u16, what: &str) -> Result<(), Stop> {
     ensure(answer.status == expected, || {

@@ -8,6 +8,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::case::{Case, Run, Stop};
 use crate::report::{Finding, Verdict};
+use crate::stillness::Stillness;
 use crate::target::Target;
 use crate::trial::{ApiTrial, Log, Trial};
 
@@ -109,31 +110,52 @@ fn skipped(case: &Case, reason: &str) -> Finding {
     }
 }
 
+/// Rounds in which a promise must look broken by time, until it counts as broken.
+const ROUNDS_LATE: u32 = 4;
+/// Rounds at most, where this machine stood still in the others.
+const ROUNDS_MAX: u32 = 12;
+
 async fn judge(target: Arc<Target>, case: Case, deadline: Instant) -> Finding {
     let began = Instant::now();
-    let log = Log::default();
-    let left = deadline.saturating_duration_since(began).min(case.limit);
-    let judged = tokio::time::timeout(left, carry_out(&target, &case, &log)).await;
-    let (verdict, detail) = match judged {
-        Ok(Ok(())) => (Verdict::Pass, sureness(&target)),
-        Ok(Err(Stop::Fail(text))) => (Verdict::Fail, text),
-        Ok(Err(Stop::Skip(text))) => (Verdict::Skip, text),
-        Err(_) if left < case.limit => {
-            (Verdict::Skip, "the time limit of the run was over".to_owned())
-        }
-        Err(_) => (Verdict::Fail, format!("no verdict within {} s", case.limit.as_secs())),
+    let (mut late, mut round) = (0, 0);
+    let (verdict, detail, log) = loop {
+        let log = Log::default();
+        let stillness = Stillness::measure();
+        let left = deadline.saturating_duration_since(Instant::now()).min(case.limit);
+        let judged = tokio::time::timeout(left, carry_out(&target, &case, round, &log)).await;
+        let disturbed = stillness.disturbed();
+        round += 1;
+        let (verdict, detail) = match judged {
+            Ok(Ok(())) => (Verdict::Pass, sureness(&target)),
+            Ok(Err(Stop::Fail(text))) => (Verdict::Fail, text),
+            Ok(Err(Stop::Skip(text))) => (Verdict::Skip, text),
+            Ok(Err(Stop::Late(text))) => {
+                late += u32::from(!disturbed);
+                if late < ROUNDS_LATE && round < ROUNDS_MAX {
+                    continue;
+                }
+                (Verdict::Fail, text)
+            }
+            Ok(Err(Stop::Missed(_))) if round < ROUNDS_MAX => continue,
+            Ok(Err(Stop::Missed(text))) => (Verdict::Skip, format!("{round} times {text}")),
+            Err(_) if left < case.limit => {
+                (Verdict::Skip, "the time limit of the run was over".to_owned())
+            }
+            Err(_) => (Verdict::Fail, format!("no verdict within {} s", case.limit.as_secs())),
+        };
+        break (verdict, detail, log);
     };
     let exchange = if verdict == Verdict::Fail { log.lines() } else { Vec::new() };
     Finding { case, verdict, detail, exchange, took: began.elapsed() }
 }
 
-async fn carry_out(target: &Target, case: &Case, log: &Log) -> Result<(), Stop> {
+async fn carry_out(target: &Target, case: &Case, round: u32, log: &Log) -> Result<(), Stop> {
     match (case.run, target) {
         (Run::Api(run), Target::Api(api)) => {
             run(&ApiTrial::new(api.clone(), log.clone(), case.requests_max)).await
         }
         (Run::Layer(run), Target::Layer(layer)) => {
-            let trial = Trial::new(layer.clone(), case, log.clone());
+            let trial = Trial::new(layer.clone(), case, round, log.clone());
             let judged = run(&trial).await;
             if case.alone {
                 restore(&trial).await?;

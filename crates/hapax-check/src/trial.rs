@@ -3,6 +3,7 @@
 pub(crate) mod api;
 pub(crate) mod control;
 pub(crate) mod log;
+mod pace;
 pub(crate) mod wire;
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -44,13 +45,15 @@ pub(crate) struct Trial {
     /// Whether the case's requests go to the instances in turn: unless it starts and ends one.
     alternates: bool,
     case: &'static str,
+    /// Which round of judgement this is, from 0: each has keys of its own.
+    round: u32,
     keys: AtomicU32,
     further: Mutex<Vec<Station>>,
     turns: AtomicUsize,
 }
 
 impl Trial {
-    pub(crate) fn new(layer: Arc<Layer>, case: &Case, log: Log) -> Self {
+    pub(crate) fn new(layer: Arc<Layer>, case: &Case, round: u32, log: Log) -> Self {
         let station = layer.upstream.station(&layer.run);
         Self {
             layer,
@@ -58,6 +61,7 @@ impl Trial {
             log,
             alternates: !case.needs.contains(&Need::Command),
             case: case.id,
+            round,
             keys: AtomicU32::new(0),
             further: Mutex::default(),
             turns: AtomicUsize::new(0),
@@ -74,7 +78,10 @@ impl Trial {
     /// A key that nobody used before.
     pub(crate) fn key(&self) -> String {
         let number = self.keys.fetch_add(1, Ordering::Relaxed);
-        format!("{}-{}-{number}", self.layer.run, self.case)
+        match self.round {
+            0 => format!("{}-{}-{number}", self.layer.run, self.case),
+            round => format!("{}-{}-{number}-again{round}", self.layer.run, self.case),
+        }
     }
 
     /// The target of the case's operation under a prefix.
@@ -225,6 +232,16 @@ impl Trial {
             count if count == expected => Ok(()),
             count => Err(Stop::Fail(format!(
                 "the upstream received {count} request(s) instead of {expected} {when}"
+            ))),
+        }
+    }
+
+    /// Judges that the upstream was not reached more often than this, which no delay excuses.
+    pub(crate) fn at_most(&self, limit: usize, when: &str) -> Result<(), Stop> {
+        match self.station.count() {
+            count if count <= limit => Ok(()),
+            count => Err(Stop::Fail(format!(
+                "the upstream received {count} request(s) and not {limit} at most {when}"
             ))),
         }
     }

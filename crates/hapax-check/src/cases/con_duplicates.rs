@@ -6,7 +6,8 @@ use tokio::time::Instant;
 
 use crate::case::{Case, Kind, Need, Stop};
 use crate::judge::{
-    ensure, fail, marked, problem, refused, same, status, still_running, well_formed_problem,
+    ensure, fail, in_time, marked, problem, refused, same, status, still_running,
+    well_formed_problem,
 };
 use crate::profile::Route;
 use crate::trial::Trial;
@@ -258,7 +259,7 @@ async fn shared_failure(t: &Trial) -> Result<(), Stop> {
         let sending =
             futures_util::future::try_join_all((0..10).map(|n| t.send_to(n % instances, &request)));
         let opening = async {
-            tokio::time::sleep(Duration::from_millis(800)).await;
+            t.attend(Duration::from_millis(800)).await;
             gate.open();
         };
         futures_util::future::join(sending, opening).await.0
@@ -268,10 +269,11 @@ async fn shared_failure(t: &Trial) -> Result<(), Stop> {
     for (n, duplicate) in duplicates?.iter().enumerate() {
         // An answer that is not kept does not leave the instance that has it.
         if n % instances == 0 || problem(duplicate, 409, "in-progress").is_err() {
-            status(duplicate, 500, "a duplicate that waited for a failure")?;
+            in_time(status(duplicate, 500, "a duplicate that waited for a failure"))?;
         }
     }
-    t.count(1, "after ten duplicates of a failing request")
+    // A duplicate that was held up until the failure was over is a retry, and runs.
+    in_time(t.count(1, "after ten duplicates of a failing request"))
 }
 
 async fn slow(t: &Trial) -> Result<(), Stop> {
@@ -302,11 +304,13 @@ async fn slow(t: &Trial) -> Result<(), Stop> {
         judged
     };
     let (first, judged) = futures_util::future::join(t.send(&request), duplicates).await;
-    judged?;
+    t.at_most(1, "after a request that took several leases")?;
+    // A layer that stood still for a lease could not renew its claim.
+    in_time(judged)?;
     let first = first?;
-    status(&first, 201, "the slow request")?;
-    t.count(1, "after a request that took several leases")?;
-    same(&first, &t.send_until_settled(&request).await?)
+    in_time(status(&first, 201, "the slow request"))?;
+    in_time(same(&first, &t.send_until_settled(&request).await?))?;
+    t.count(1, "after a request that took several leases")
 }
 
 async fn last_moment(t: &Trial) -> Result<(), Stop> {
@@ -346,9 +350,9 @@ async fn independent(t: &Trial) -> Result<(), Stop> {
         for answer in answers? {
             status(&answer, 201, "another key while one hangs")?;
         }
-        ensure(began.elapsed() < Duration::from_secs(8), || {
+        in_time(ensure(began.elapsed() < Duration::from_secs(8), || {
             format!("other keys took {} s", began.elapsed().as_secs())
-        })
+        }))
     };
     let (first, judged) = futures_util::future::join(t.send(&stuck), others).await;
     judged?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::case::{Case, Kind, Need, Stop};
-use crate::judge::{ensure, refused, same, same_fields, status};
+use crate::judge::{ensure, in_time, met, refused, same, same_fields, status};
 use crate::profile::Route;
 use crate::trial::Trial;
 use crate::upstream::{Gate, Reply};
@@ -275,23 +275,33 @@ async fn drain(t: &Trial) -> Result<(), Stop> {
     t.count(1, "after SIGTERM, a restart and a retry")
 }
 
+/// An owner that is paused later than this may have given up before.
+const PAUSED_AFTER_MAX: Duration = Duration::from_millis(800);
+
 async fn paused(t: &Trial) -> Result<(), Stop> {
     let gate = Gate::new();
     t.station.reply_once([Reply::default().gated(&gate)]);
     let request = t.keyed(Route::ReExecute);
+    let began = tokio::time::Instant::now();
     let mut wire = send_off(t, &request).await?;
-    t.arrived(1).await?;
+    let arrived = t.arrived(1).await;
     t.pause(0).await?;
+    met(arrived.is_ok() && began.elapsed() < PAUSED_AFTER_MAX, || {
+        format!("the owner was paused {} ms after its claim", began.elapsed().as_millis())
+    })?;
     // The other instance takes over once the lease and the late answer's time are over.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     let second = loop {
         let answer = t.send_to(1, &request).await?;
+        t.at_most(2, "while the owner was paused")?;
         if answer.status == 201 {
             break answer;
         }
-        ensure(tokio::time::Instant::now() < deadline, || {
+        // The second attempt has a second only, and there is no third.
+        let over = t.station.count() == 2 && !answer.still_busy();
+        in_time(ensure(!over && tokio::time::Instant::now() < deadline, || {
             format!("nobody took over: {}", answer.describe())
-        })?;
+        }))?;
         tokio::time::sleep(Duration::from_millis(300)).await;
     };
     t.count(2, "after the take-over")?;

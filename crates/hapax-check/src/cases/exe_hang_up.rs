@@ -106,7 +106,7 @@ async fn hang_up(t: &Trial) -> Result<(), Stop> {
     drop(wire);
     t.log.note("the client hung up");
     // The layer gets the time to notice before the upstream answers.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    t.attend(Duration::from_millis(300)).await;
     gate.open();
     let retry = t.send_until_settled(&request).await?;
     t.count(1, "after a client that hung up retried")?;

@@ -5,7 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::case::{Case, Kind, Need, Stop};
-use crate::judge::{ensure, fail, not_replayed, problem, refused, same, status, unmarked};
+use crate::judge::{
+    ensure, fail, in_time, met, not_replayed, problem, refused, same, status, unmarked,
+};
 use crate::profile::Route;
 use crate::trial::Trial;
 use crate::upstream::Reply;
@@ -223,7 +225,8 @@ async fn re_execute(t: &Trial) -> Result<(), Stop> {
     t.station.reply(Reply::hang_up());
     let request = t.keyed(Route::ReExecute);
     let _ = t.try_send(0, &request).await;
-    let until = Instant::now() + Duration::from_secs(10);
+    was_sent(t, 1)?;
+    let until = Instant::now() + Duration::from_secs(20);
     let mut settled = 0;
     while Instant::now() < until && settled < 6 {
         let answer = t.send(&request).await?;
@@ -232,7 +235,9 @@ async fn re_execute(t: &Trial) -> Result<(), Stop> {
         settled += usize::from(posts(t) >= 2);
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
-    ran(t, 2, "after many retries of an unknown outcome")?;
+    t.at_most(2, "after many retries of an unknown outcome")?;
+    // The second attempt has a second only, and may be given up before it is sent.
+    in_time(ran(t, 2, "after many retries of an unknown outcome"))?;
     let arrivals = t.station.arrivals();
     ensure(arrivals[0].key() == arrivals[1].key(), || {
         "the second attempt came with another key".to_owned()
@@ -244,14 +249,21 @@ async fn re_execute(t: &Trial) -> Result<(), Stop> {
     })
 }
 
+/// The upstream's second can be over before the request is on its way.
+fn was_sent(t: &Trial, times: usize) -> Result<(), Stop> {
+    met(posts(t) >= times, || "the upstream's time was over before it was asked".to_owned())
+}
+
 /// A request whose answer is lost and whose probes are answered by `probe`.
-async fn in_doubt(t: &Trial, probe: Reply) -> crate::wire::Request {
+async fn in_doubt(t: &Trial, probe: Reply) -> Result<crate::wire::Request, Stop> {
+    let before = posts(t);
     t.station.reply_once([Reply::hang_up()]);
     t.station.reply_later(probe);
     // The key names the station, since the probe's path cannot.
     let request = t.post(Route::Probe).key(&format!("{}-{}", t.station.token, t.key()));
     let _ = t.try_send(0, &request).await;
-    request
+    was_sent(t, before + 1)?;
+    Ok(request)
 }
 
 async fn settled(t: &Trial, request: &crate::wire::Request) -> Result<Answer, Stop> {
@@ -277,7 +289,7 @@ async fn probed_executed(t: &Trial) -> Result<(), Stop> {
              \"body_base64\":\"eyJwcm9iZWQiOjF9\"}",
         ),
     )
-    .await;
+    .await?;
     let answer = settled(t, &request).await?;
     ran(t, 1, "after a probe that says executed")?;
     status(&answer, 201, "the retry after the probe")?;
@@ -290,9 +302,11 @@ async fn probed_executed(t: &Trial) -> Result<(), Stop> {
 }
 
 async fn probed_not_executed(t: &Trial) -> Result<(), Stop> {
-    let request = in_doubt(t, says("{\"outcome\":\"not-executed\"}")).await;
+    let request = in_doubt(t, says("{\"outcome\":\"not-executed\"}")).await?;
     let answer = settled(t, &request).await?;
-    status(&answer, 200, "the retry after the probe")?;
+    ensure(posts(t) <= 2, || format!("the operation ran {} times", posts(t)))?;
+    // The second run has a second only.
+    in_time(status(&answer, 200, "the retry after the probe"))?;
     ran(t, 2, "after a probe that says not-executed")?;
     same(&answer, &t.send(&request).await?)?;
     ran(t, 2, "after a further retry")
@@ -301,7 +315,7 @@ async fn probed_not_executed(t: &Trial) -> Result<(), Stop> {
 async fn probed_unknown(t: &Trial) -> Result<(), Stop> {
     let probes = [says("{\"outcome\":\"unknown\"}"), Reply::new(404), Reply::new(500)];
     for (at, probe) in probes.into_iter().enumerate() {
-        let request = in_doubt(t, probe).await;
+        let request = in_doubt(t, probe).await?;
         for _ in 0..8 {
             let answer = t.send(&request).await?;
             status(&answer, 409, "a retry after a probe that knows nothing")?;
@@ -310,7 +324,7 @@ async fn probed_unknown(t: &Trial) -> Result<(), Stop> {
         }
     }
     let asked = t.station.arrivals().iter().any(|arrival| arrival.method() != "POST");
-    ensure(asked, || "nobody was asked what became of the request".to_owned())
+    in_time(ensure(asked, || "nobody was asked what became of the request".to_owned()))
 }
 
 async fn body_key(t: &Trial) -> Result<(), Stop> {

@@ -44,7 +44,7 @@ enum Fill {
 
 impl Connection {
     pub(crate) async fn open(endpoint: &Endpoint) -> Result<Self, WireError> {
-        let opening = tokio::time::timeout(Duration::from_secs(10), endpoint.connect());
+        let opening = tokio::time::timeout(Duration::from_secs(25), endpoint.connect());
         match opening.await {
             Ok(Ok(io)) => Ok(Self { io, buffer: Vec::new() }),
             Ok(Err(error)) => Err(WireError::Connect(error.to_string())),

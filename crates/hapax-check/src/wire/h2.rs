@@ -26,7 +26,7 @@ impl Connection2 {
             tokio::spawn(connection);
             sender.ready().await.map_err(|error| error.to_string())
         };
-        match tokio::time::timeout(Duration::from_secs(10), opening).await {
+        match tokio::time::timeout(Duration::from_secs(25), opening).await {
             Ok(Ok(sender)) => Ok(Self { sender, authority: endpoint.authority() }),
             Ok(Err(error)) => Err(WireError::Connect(error)),
             Err(_) => Err(WireError::Connect("timed out".to_owned())),
