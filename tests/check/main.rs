@@ -139,6 +139,9 @@ fn api_mode_holds_on_an_axum_service_with_our_layer() {
         &effects,
         "--effects-pointer",
         "/count",
+        // A bound for hanging only.
+        "--limit",
+        "500",
     ]);
     holds(&report, &[]);
 }

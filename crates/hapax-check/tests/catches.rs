@@ -113,7 +113,7 @@ fn caught_among(defect: Defect, expected: &[&str], beside: &[&str], flags: &[&st
 }
 
 #[test]
-fn correct_layer_passes_everything_it_offers() {
+fn correct_layer_with_no_broken_promise_passes_everything_it_offers() {
     let report = measure(Defect::None, &["--two", "--jobs", "16"]);
     let text = report.render(hapax_check::Format::Text);
     assert_eq!(failed(&report), Vec::<&str>::new(), "{text}");
@@ -142,7 +142,7 @@ fn broken_claims_are_caught() {
 }
 
 #[test]
-fn forgetful_stores_are_caught() {
+fn broken_stores_are_caught() {
     let crash = ["--jobs", "16"];
     caught_among(Defect::ClaimInMemory, &["EXE-02"], &["EXE-03", "REP-01-restart"], &crash);
     caught_among(Defect::ResultInMemory, &["EXE-03", "REP-01-restart"], &["EXE-02"], &crash);
@@ -269,7 +269,7 @@ fn broken_intermediaries_are_caught() {
 }
 
 #[test]
-fn endless_waiting_is_caught() {
+fn broken_waiting_is_caught() {
     caught_among(
         Defect::WaitsForEver,
         &["CON-01", "CON-01-after-wait"],
@@ -279,7 +279,7 @@ fn endless_waiting_is_caught() {
 }
 
 #[test]
-fn other_choices_hold_in_the_core() {
+fn other_choices_are_no_broken_promises_of_the_core() {
     for defect in [Defect::ConflictForMismatch, Defect::Unmarked, Defect::ComparesJson] {
         let report = measure(defect, &["--core-only", "--jobs", "16"]);
         let text = report.render(hapax_check::Format::Text);
@@ -289,7 +289,7 @@ fn other_choices_hold_in_the_core() {
 }
 
 #[test]
-fn no_layer_at_all_is_caught() {
+fn broken_promises_of_no_layer_at_all_are_caught() {
     // Whatever does not depend on a replay is judged, malformed messages among it.
     caught(
         Defect::Passthrough,

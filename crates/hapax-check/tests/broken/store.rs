@@ -78,7 +78,8 @@ impl Store {
     pub(crate) fn claim(&self, id: &str, print: &str, rules: &Rules, waited: bool) -> Claimed {
         if self.defect == Defect::CheckThenAct {
             let seen = self.change(id, |record| (None, record));
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            // Long enough that simultaneous requests meet here even on a busy machine.
+            std::thread::sleep(std::time::Duration::from_millis(150));
             if seen.is_none() {
                 return self.change(id, |_| self.grant(None, print, rules));
             }
