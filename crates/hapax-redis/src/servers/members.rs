@@ -44,7 +44,13 @@ impl Servers {
         let members = members.filter(|node| node.id.is_some()).map(|node| (node, true));
         let mut trouble = Trouble::Unreached(Outage::Unowned);
         for (node, member) in members.chain(self.seeds.iter().map(|node| (node, false))) {
-            let limit = deadline.min(Instant::now() + REFRESH_ANSWER_MAX);
+            let is_last = self.seeds.last().is_some_and(|last| Arc::ptr_eq(last, node));
+            // At opening nobody else waits for this, and after the last there is nobody else to ask.
+            let limit = if current.generation == 0 && is_last {
+                deadline
+            } else {
+                deadline.min(Instant::now() + REFRESH_ANSWER_MAX)
+            };
             match self.learn(&current, node, member, limit).await {
                 Ok(map) => {
                     *self.map.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(map);

@@ -1,7 +1,10 @@
 //! What opening finds out, and says.
 
+use std::time::Duration;
+
 use hapax::Store as _;
 use hapax_redis::{OpenError, RedisOptions, RedisStore};
+use hapax_store_tests::Relay;
 
 use crate::cluster::Own;
 use crate::scene::{claim, cluster, complete, grant, settle, standalone};
@@ -63,6 +66,21 @@ async fn a_replica_is_refused() {
     let place = Place::take(&replica.address());
     let refused = open(&replica.address(), place.options()).await;
     assert!(matches!(refused, Err(OpenError::Replica { .. })), "{refused:?}");
+}
+
+/// A single server may take as long: nobody else could be asked meanwhile.
+#[tokio::test]
+async fn a_cluster_may_take_its_time_to_say_who_holds_what() {
+    let Some(_) = standalone() else { return };
+    let [_, own] = Own::both(&[]).await;
+    let (relay, url) = Relay::before(&own.place.address);
+    relay.pause(true);
+    let options = own.place.options();
+    let opening = tokio::spawn(async move { open(&url, options).await });
+    // Longer than each of several would be given.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    relay.pause(false);
+    opening.await.unwrap().expect("a store");
 }
 
 #[tokio::test]
@@ -198,7 +216,7 @@ async fn few_rights_suffice() {
     let summary = store.guarantees().summary;
     assert!(summary.contains("`appendfsync` could not be asked"), "{summary}");
     let lease = grant(&store, &claim(1, 1)).await;
-    store.renew(&lease, std::time::Duration::from_secs(5), None).await.expect("a renewal");
+    store.renew(&lease, Duration::from_secs(5), None).await.expect("a renewal");
     store.claim(&claim(1, 2)).await.expect("an answer");
     settle(&store, &lease, &complete()).await;
     store.stats().await.expect("sizes");
