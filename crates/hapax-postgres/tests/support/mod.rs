@@ -109,7 +109,7 @@ async fn empty(server: &str, schema: &str) {
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE \
          application_name = '{schema}'"
     );
-    for _ in 0..1_000 {
+    for _ in 0..10_000 {
         let row = connection
             .fetch_one(sqlx::raw_sql(AssertSqlSafe(others.clone())))
             .await
