@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use hapax_tests::{STUCK, holds_within};
+use hapax_tests::{Port, STUCK, holds_within};
 use tempfile::TempDir;
 
 #[derive(Clone, Copy, Debug)]
@@ -17,13 +16,13 @@ pub(crate) enum Language {
 
 /// How an application is started, again and again at the same address.
 pub(crate) struct Sample {
-    address: SocketAddr,
     database: String,
     /// The Node sample beside what it imports.
     folder: TempDir,
     isolation: &'static str,
     language: Language,
     pause_ms: u32,
+    port: Port,
 }
 
 /// A running application; dropping it kills it.
@@ -32,8 +31,6 @@ pub(crate) struct Application(Child);
 impl Sample {
     /// A sample on this database that pauses between its steps.
     pub(crate) fn new(language: Language, database: String, pause_ms: u32) -> Self {
-        // Free a moment ago; nobody else on this machine is told that it is free again.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let folder = tempfile::tempdir().unwrap();
         if let Language::Node = language {
             let script = sources().join("node/orders.mjs");
@@ -42,7 +39,7 @@ impl Sample {
             std::os::unix::fs::symlink(imports, folder.path().join("node_modules")).unwrap();
         }
         let isolation = "read committed";
-        Self { address, database, folder, isolation, language, pause_ms }
+        Self { database, folder, isolation, language, pause_ms, port: Port::take() }
     }
 
     /// In another isolation level.
@@ -52,7 +49,7 @@ impl Sample {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.port.address())
     }
 
     /// Starts it and waits until it listens.
@@ -74,7 +71,7 @@ impl Sample {
         command
             .env("DATABASE_URL", &self.database)
             .env("ISOLATION", self.isolation)
-            .env("LISTEN", self.address.to_string())
+            .env("LISTEN", self.port.address().to_string())
             .env("PAUSE_MS", self.pause_ms.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -21,7 +21,7 @@ pub use chance::Chance;
 pub use client::{Answer, Connection, Request};
 pub use cue::Cue;
 pub use gateway::{Ended, Gateway};
-pub use hapax_store_tests::Relay;
+pub use hapax_store_tests::{Port, Relay};
 pub use servers::{Postgres, Redis, RedisCluster, Reply};
 pub use settings::Settings;
 pub use shared::{Place, Server, Shared};

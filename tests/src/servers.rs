@@ -15,15 +15,3 @@ pub use cluster::RedisCluster;
 pub use postgres::Postgres;
 pub use redis::Redis;
 pub use reply::Reply;
-
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
-}
-
-fn loopback(port: u16) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, port).into()
-}

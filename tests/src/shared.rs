@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::{Postgres, Redis, RedisCluster, Settings};
+use crate::{Postgres, Redis, RedisCluster, Settings, eventually};
 
 /// A kind of store that several gateways share.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -129,7 +129,8 @@ impl Place {
             Shared::Postgres => {
                 let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", self.name);
                 let quiet = format!("SET client_min_messages = warning; {drop}");
-                let _nothing = Postgres::ask_at(&self.url, &quiet);
+                // A session that a killed gateway left may be in its way for a moment.
+                eventually("it is cleared", || Postgres::try_at(&self.url, &quiet).is_ok());
             }
             Shared::Redis | Shared::RedisCluster => {
                 for address in hosts(&self.url) {

@@ -1,10 +1,10 @@
 //! A Redis cluster of a test's own: three masters, each with a third of the slots, without replicas.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
+use std::time::Duration;
 
-use super::{Redis, Reply, free_port};
-use crate::{STUCK, eventually};
+use super::{Redis, Reply};
+use crate::{Port, STUCK, eventually, holds_within};
 
 const NODES: u16 = 3;
 const SLOTS: u16 = 16_384;
@@ -12,12 +12,18 @@ const SLOTS: u16 = 16_384;
 /// A node talks to the others on its port plus this number.
 const BUS_OFFSET: u16 = 10_000;
 
-/// A silent node is given up after this many milliseconds.
-const NODE_TIMEOUT_MS: &str = "1500";
+/// A silent node is given up after this many milliseconds; not so soon that a machine that stands still
+/// for a moment takes the cluster down.
+const NODE_TIMEOUT_MS: &str = "5000";
+
+/// How long nodes that were introduced may take to know each other.
+const MEETING: Duration = Duration::from_secs(6);
 
 /// Running nodes that know each other.
 #[derive(Debug)]
 pub struct RedisCluster {
+    /// Where the nodes talk to each other.
+    _buses: Vec<Port>,
     nodes: Vec<Redis>,
 }
 
@@ -28,8 +34,8 @@ impl RedisCluster {
     /// When it does not come up.
     #[must_use]
     pub fn start() -> Self {
-        let nodes: Vec<_> =
-            (0..NODES).map(|_| Redis::run(free_port_with_bus(), &OPTIONS)).collect();
+        let (ports, buses): (Vec<_>, _) = (0..NODES).map(|_| port_with_bus()).unzip();
+        let nodes: Vec<_> = ports.into_iter().map(|port| Redis::run(port, &OPTIONS)).collect();
         let mut from = 0;
         for (number, node) in (1..=NODES).zip(&nodes) {
             let to = u16::try_from(u32::from(SLOTS) * u32::from(number) / u32::from(NODES));
@@ -40,11 +46,13 @@ impl RedisCluster {
             node.tell(&words);
             // An epoch of its own each, else they would quarrel about it after they have met.
             node.tell(&["CLUSTER", "SET-CONFIG-EPOCH", &number.to_string()]);
-            nodes[0].tell(&["CLUSTER", "MEET", "127.0.0.1", &node.port().to_string()]);
             from = to;
         }
-        let cluster = Self { nodes };
-        cluster.await_whole();
+        let cluster = Self { _buses: buses, nodes };
+        eventually("the nodes have met", || {
+            cluster.introduce();
+            holds_within(MEETING, || cluster.is_whole())
+        });
         cluster
     }
 
@@ -53,11 +61,22 @@ impl RedisCluster {
     /// # Panics
     /// When that does not happen within [`STUCK`].
     pub fn await_whole(&self) {
-        let whole = |node: &Redis| {
+        eventually("the cluster is whole", || self.is_whole());
+    }
+
+    fn is_whole(&self) -> bool {
+        self.nodes.iter().all(|node| {
             let state = node.ask(&["CLUSTER", "INFO"]).text();
             state.contains("cluster_state:ok") && state.contains("cluster_known_nodes:3")
-        };
-        eventually("the cluster is whole", || self.nodes.iter().all(whole));
+        })
+    }
+
+    /// Tells the first node of the others. One that does not answer in time is forgotten, so that this
+    /// may have to be done again.
+    fn introduce(&self) {
+        for other in &self.nodes[1..] {
+            self.nodes[0].tell(&["CLUSTER", "MEET", "127.0.0.1", &other.port().to_string()]);
+        }
     }
 
     /// Its URL.
@@ -144,13 +163,13 @@ const OPTIONS: [&str; 6] = [
     "nodes.conf",
 ];
 
-/// A free port whose bus port exists and is free too.
-fn free_port_with_bus() -> u16 {
+/// A port and its bus port.
+fn port_with_bus() -> (Port, Port) {
     for _ in 0..1_000 {
-        let port = free_port();
-        let bus = port.checked_add(BUS_OFFSET);
-        if bus.is_some_and(|bus| TcpListener::bind(("127.0.0.1", bus)).is_ok()) {
-            return port;
+        let port = Port::take();
+        let bus = port.number().checked_add(BUS_OFFSET);
+        if let Some(bus) = bus.and_then(|bus| Port::at(bus).ok()) {
+            return (port, bus);
         }
     }
     panic!("there is no port for a node of a cluster");

@@ -9,8 +9,7 @@ use tempfile::TempDir;
 
 use super::daemon::Daemon;
 use super::find::{self, User};
-use super::{free_port, loopback};
-use crate::eventually;
+use crate::{Port, eventually};
 
 const READY: [&str; 2] = [
     "database system is ready to accept connections",
@@ -22,7 +21,7 @@ const READY: [&str; 2] = [
 pub struct Postgres {
     daemon: Daemon,
     folder: TempDir,
-    port: u16,
+    port: Port,
 }
 
 impl Postgres {
@@ -48,7 +47,7 @@ impl Postgres {
     pub fn standby(&self, name: &str) -> Self {
         let folder = folder();
         let mut copy = as_user("pg_basebackup", folder.path());
-        let port = self.port;
+        let port = self.port.number();
         copy.args([
             "-d",
             &format!("postgres://postgres@127.0.0.1:{port}/?application_name={name}"),
@@ -60,9 +59,9 @@ impl Postgres {
     }
 
     fn run(folder: TempDir) -> Self {
-        let port = free_port();
+        let port = Port::take();
         let mut command = as_user("postgres", folder.path());
-        command.arg("-D").arg(data(&folder)).args(["-p", &port.to_string()]);
+        command.arg("-D").arg(data(&folder)).args(["-p", &port.number().to_string()]);
         for setting in [
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
@@ -83,7 +82,7 @@ impl Postgres {
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        loopback(self.port)
+        self.port.address()
     }
 
     /// Its URL.
@@ -121,9 +120,20 @@ impl Postgres {
     /// When it fails.
     #[must_use]
     pub fn ask_at(url: &str, sql: &str) -> String {
+        Self::try_at(url, sql).unwrap_or_else(|told| panic!("{sql}: {told}"))
+    }
+
+    /// As [`ask_at`](Self::ask_at), where it may fail.
+    ///
+    /// # Errors
+    /// What it told.
+    ///
+    /// # Panics
+    /// When PostgreSQL's client is not there.
+    pub fn try_at(url: &str, sql: &str) -> Result<String, String> {
         let mut command = Command::new(find::postgres().join("psql"));
         command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql]);
-        run(&mut command)
+        try_run(&mut command)
     }
 
     /// Makes every commit wait until the standby of this name has it on its disk, from now on.
@@ -202,8 +212,13 @@ fn as_user(program: &str, folder: &Path) -> Command {
 
 /// What a command that must succeed prints.
 fn run(command: &mut Command) -> String {
+    let told = try_run(command);
+    told.unwrap_or_else(|told| panic!("{} failed: {told}", command.get_program().display()))
+}
+
+/// What a command prints, or what it told when it failed.
+fn try_run(command: &mut Command) -> Result<String, String> {
     let output = command.output().expect("the command starts");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{} failed: {told}", command.get_program().display());
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }

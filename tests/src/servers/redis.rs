@@ -8,8 +8,8 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::daemon::Daemon;
-use super::{Reply, find, free_port, loopback};
-use crate::{STUCK, eventually};
+use super::{Reply, find};
+use crate::{Port, STUCK, eventually};
 
 const READY: [&str; 1] = ["Ready to accept connections"];
 
@@ -18,7 +18,7 @@ const READY: [&str; 1] = ["Ready to accept connections"];
 pub struct Redis {
     daemon: Daemon,
     _folder: TempDir,
-    port: u16,
+    port: Port,
 }
 
 impl Redis {
@@ -28,7 +28,7 @@ impl Redis {
     /// When it does not come up; with what it said.
     #[must_use]
     pub fn start() -> Self {
-        Self::run(free_port(), &[])
+        Self::run(Port::take(), &[])
     }
 
     /// A replica that follows this one, and has everything that is there now.
@@ -37,23 +37,38 @@ impl Redis {
     /// When it does not come up.
     #[must_use]
     pub fn replica(&self) -> Self {
-        let master = self.port.to_string();
-        let replica = Self::run(free_port(), &["--replicaof", "127.0.0.1", &master]);
+        let master = self.port().to_string();
+        let replica = Self::run(Port::take(), &["--replicaof", "127.0.0.1", &master]);
         // Something to follow, which leaves no key behind; once it has confirmed that, it can be waited
         // for.
         self.tell(&["PUBLISH", "follow", ""]);
+        let written = self.written();
         eventually("the replica follows", || {
-            let confirmed = format!("port={},state=online,offset={}", replica.port, self.written());
-            self.info("replication").contains(&confirmed)
+            self.confirmed_by(replica.port()).is_some_and(|confirmed| confirmed >= written)
         });
         replica
     }
 
-    pub(super) fn run(port: u16, more: &[&str]) -> Self {
+    /// How much of the writes a replica has confirmed.
+    fn confirmed_by(&self, port: u16) -> Option<u64> {
+        let (info, replica) =
+            (self.info("replication"), format!("port={port},state=online,offset="));
+        let (_, offset) = info.split_once(&replica)?;
+        offset.split(',').next()?.parse().ok()
+    }
+
+    pub(super) fn run(port: Port, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let mut command = Command::new(find::redis());
         command.current_dir(folder.path()).arg("--dir").arg(folder.path());
-        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no"]);
+        command.args([
+            "--port",
+            &port.number().to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--daemonize",
+            "no",
+        ]);
         command.args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
         command.args(["--maxmemory-policy", "noeviction", "--repl-diskless-sync-delay", "0"]);
         command.args(more);
@@ -63,7 +78,7 @@ impl Redis {
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        loopback(self.port)
+        self.port.address()
     }
 
     /// Its URL.
@@ -125,7 +140,16 @@ impl Redis {
     /// When it does not say.
     #[must_use]
     pub fn written(&self) -> u64 {
-        let info = self.info("replication");
+        Self::written_at(self.address())
+    }
+
+    /// As [`written`](Self::written), of any server.
+    ///
+    /// # Panics
+    /// When it does not say.
+    #[must_use]
+    pub fn written_at(address: SocketAddr) -> u64 {
+        let info = Self::ask_at(address, &["INFO", "replication"]).text();
         let line = info.lines().find_map(|line| line.strip_prefix("master_repl_offset:"));
         line.and_then(|number| number.parse().ok()).expect("it says how much was written")
     }
@@ -165,6 +189,6 @@ impl Redis {
     }
 
     pub(super) fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 }
