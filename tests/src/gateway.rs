@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -41,8 +41,15 @@ pub struct Ended {
 /// An address that the process tells in its own time.
 #[derive(Debug, Default)]
 struct Told {
-    address: Mutex<Option<SocketAddr>>,
-    told: Condvar,
+    said: Mutex<Said>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Said {
+    address: Option<SocketAddr>,
+    /// Nothing more will be said.
+    is_over: bool,
 }
 
 impl Gateway {
@@ -75,11 +82,17 @@ impl Gateway {
         let output = {
             let (lines, address, admin) =
                 (Arc::clone(&lines), Arc::clone(&address), Arc::clone(&admin));
-            collect(output, lines, move |line| {
-                if let Some(told) = line.strip_prefix("listening on ") {
-                    address.tell(told);
-                } else if let Some(told) = line.strip_prefix("admin on ") {
-                    admin.tell(told);
+            collect(output, lines, move |line| match line {
+                None => {
+                    address.end();
+                    admin.end();
+                }
+                Some(line) => {
+                    if let Some(told) = line.strip_prefix("listening on ") {
+                        address.tell(told);
+                    } else if let Some(told) = line.strip_prefix("admin on ") {
+                        admin.tell(told);
+                    }
                 }
             })
         };
@@ -105,10 +118,10 @@ impl Gateway {
         self.address.wait(STUCK).expect("the gateway listens")
     }
 
-    /// Where operators connect, if it tells that in time.
+    /// Where operators connect, unless it ends or hangs without telling that.
     #[must_use]
     pub fn admin(&self) -> Option<SocketAddr> {
-        self.admin.wait(Duration::from_secs(2))
+        self.admin.wait(STUCK)
     }
 
     /// Whether it says that it is ready.
@@ -246,30 +259,41 @@ impl Told {
         let url = line.split_whitespace().next().unwrap_or_default();
         let place = url.split_once("://").map_or(url, |(_, place)| place);
         if let Ok(address) = place.trim_end_matches('/').parse() {
-            *self.address.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
-            self.told.notify_all();
+            self.said().address = Some(address);
+            self.changed.notify_all();
         }
     }
 
+    fn end(&self) {
+        self.said().is_over = true;
+        self.changed.notify_all();
+    }
+
     fn wait(&self, limit: Duration) -> Option<SocketAddr> {
-        let address = self.address.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.told.wait_timeout_while(address, limit, |address| address.is_none());
-        *waited.unwrap_or_else(PoisonError::into_inner).0
+        let waits = |said: &mut Said| said.address.is_none() && !said.is_over;
+        let waited = self.changed.wait_timeout_while(self.said(), limit, waits);
+        waited.unwrap_or_else(PoisonError::into_inner).0.address
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// Collects lines, and hands on each, and in the end nothing.
 fn collect(
     pipe: impl Read + Send + 'static,
     into: Arc<Mutex<String>>,
-    hear: impl Fn(&str) + Send + 'static,
+    hear: impl Fn(Option<&str>) + Send + 'static,
 ) -> JoinHandle<()> {
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            hear(&line);
+            hear(Some(&line));
             let mut into = into.lock().unwrap_or_else(PoisonError::into_inner);
             into.push_str(&line);
             into.push('\n');
         }
+        hear(None);
     })
 }
 
