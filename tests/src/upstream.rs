@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use crate::STUCK;
@@ -44,6 +44,7 @@ pub enum Next {
 /// A running upstream.
 #[derive(Debug)]
 pub struct Upstream {
+    accepting: Option<JoinHandle<()>>,
     address: SocketAddr,
     shared: Arc<Shared>,
 }
@@ -58,6 +59,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Seen {
     arrivals: Vec<Arrival>,
+    /// Connections that a script has closed and the gateway then too.
+    closed: usize,
     counts: BTreeMap<String, usize>,
     /// Heads that came, whether or not their bodies did.
     heads: usize,
@@ -134,7 +137,7 @@ impl Upstream {
         let shared = Arc::new(Shared::default());
         shared.seen().keep = keep;
         let (script, accepting) = (Arc::new(script), Arc::clone(&shared));
-        thread::spawn(move || {
+        let accepting = thread::spawn(move || {
             for (connection, stream) in listener.incoming().enumerate() {
                 if accepting.stopped.load(Ordering::SeqCst) {
                     return;
@@ -147,7 +150,7 @@ impl Upstream {
                 });
             }
         });
-        Self { address, shared }
+        Self { accepting: Some(accepting), address, shared }
     }
 
     /// Where it listens.
@@ -195,6 +198,15 @@ impl Upstream {
         assert!(reached, "fewer than {count} requests of {key} arrived");
     }
 
+    /// Waits until so many connections that a script closed are closed by the gateway too: it knows.
+    ///
+    /// # Panics
+    /// When it does not close them within [`STUCK`].
+    pub fn await_closed(&self, count: usize) {
+        let reached = self.shared.wait(|seen| seen.closed >= count);
+        assert!(reached, "fewer than {count} connections were closed");
+    }
+
     /// Waits until so many heads have arrived.
     ///
     /// # Panics
@@ -210,8 +222,11 @@ impl Drop for Upstream {
         for stream in self.shared.seen().streams.drain(..) {
             let _gone = stream.shutdown(Shutdown::Both);
         }
-        // Wakes the thread that accepts.
-        let _refused = TcpStream::connect(self.address);
+        // Wakes the thread that accepts; when it has ended, nobody listens any more.
+        let woken = TcpStream::connect(self.address).is_ok();
+        if let (true, Some(accepting)) = (woken, self.accepting.take()) {
+            let _panicked = accepting.join();
+        }
     }
 }
 
@@ -264,6 +279,11 @@ impl Shared {
             };
             self.changed.notify_all();
             if script(&arrival, &mut writer) == Next::Close {
+                writer.shutdown(Shutdown::Write)?;
+                // What still comes is not read as a request.
+                io::copy(&mut reader, &mut io::sink())?;
+                self.seen().closed += 1;
+                self.changed.notify_all();
                 break;
             }
         }
