@@ -8,19 +8,23 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hapax_tests::{
-    Chance, Connection, Gateway, Next, Request, Settings, Upstream, eventually, respond,
+    Chance, Connection, Gateway, Next, Request, STUCK, Settings, Upstream, eventually, respond,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What a gateway may grow by under a flood of nonsense.
 const GROWTH_KIB_MAX: u64 = 64 * 1024;
 
-/// Serves a keyed request soon, whatever else is going on.
+/// Serves a keyed request soon, whatever else is going on: sooner than what goes on is ended by its own
+/// time. A machine that stands still may spoil one try or two, and what holds up others spoils all.
 fn assert_serves(gateway: &Gateway, key: &str) {
-    let start = Instant::now();
-    let answer = Request::payment(key).answer(gateway.address());
-    assert_eq!(answer.status, 201, "{}", answer.text());
-    assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
+    let is_served_soon = || {
+        let start = Instant::now();
+        let answer = Request::payment(key).answer(gateway.address());
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        start.elapsed() < Duration::from_secs(5)
+    };
+    assert!((0..3).any(|_| is_served_soon()), "{key} takes long");
 }
 
 /// How many records run, as the admin listener says.
@@ -34,8 +38,8 @@ fn running(gateway: &Gateway) -> usize {
 }
 
 fn open(to: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&to, Duration::from_secs(5))?;
-    stream.set_write_timeout(Some(Duration::from_secs(5)))?;
+    let stream = TcpStream::connect_timeout(&to, STUCK)?;
+    stream.set_write_timeout(Some(STUCK))?;
     Ok(stream)
 }
 
@@ -265,26 +269,28 @@ fn an_answer_without_end_is_ended_in_bounded_memory() {
         }
         let _sent = stream.write_all(b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n");
         let chunk = [b"10000\r\n".as_slice(), &[b'e'; 0x10000], b"\r\n"].concat();
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_secs(6) && stream.write_all(&chunk).is_ok() {
+        while stream.write_all(&chunk).is_ok() {
             thread::sleep(Duration::from_millis(1));
         }
         Next::Close
     });
-    let config = "[defaults]\nupstream_timeout = \"1s\"\nlate_answer = \"1s\"";
+    let config =
+        "[[route]]\nmatch = \"/v1/endless\"\nupstream_timeout = \"1s\"\nlate_answer = \"1s\"";
     let gateway = Settings::new(&upstream.url()).config(config).start();
     assert_serves(&gateway, "before");
     let before = gateway.resident_kib();
     // One caller that reads nothing and one that leaves: the answer is drained all the same.
+    let mut endless = Request::payment("endless");
+    endless.target = "/v1/endless".into();
     let mut caller = Connection::open(gateway.address()).unwrap();
-    caller.write(&Request::payment("endless").bytes()).unwrap();
+    caller.write(&endless.bytes()).unwrap();
     upstream.await_arrivals("endless", 1);
     thread::sleep(Duration::from_millis(700));
     let grown = gateway.resident_kib().saturating_sub(before);
     assert!(grown < GROWTH_KIB_MAX, "grew by {grown} KiB");
     drop(caller);
     eventually("the key is settled", || running(&gateway) == 0);
-    let retry = Request::payment("endless").answer(gateway.address());
+    let retry = endless.answer(gateway.address());
     let code = retry.problem().unwrap_or_default();
     assert!(
         ["outcome-unknown", "result-not-retained"].contains(&code.as_str()),

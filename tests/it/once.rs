@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use hapax_tests::{Connection, Cue, Request, Settings, Upstream, respond};
+use hapax_tests::{Connection, Cue, Port, Request, Settings, Upstream, respond};
 
 /// CON-03, ruling 1: the duplicates wait, and get what the first got.
 #[test]
@@ -35,11 +35,13 @@ fn fifty_simultaneous_requests_with_one_key_run_once() {
     assert_eq!(executed.load(Ordering::SeqCst), 1, "one answer is the first, all others replays");
 }
 
-/// CON-01: under `reject` one runs and the others are told so at once.
+/// CON-01: under `reject` one runs and the others are told so at once: before it is done.
 #[test]
 fn fifty_simultaneous_requests_under_reject_run_once() {
-    let upstream = Upstream::start(|_, stream| {
-        thread::sleep(Duration::from_millis(500));
+    let told = Cue::default();
+    let others_told = told.clone();
+    let upstream = Upstream::start(move |_, stream| {
+        others_told.wait_for(49);
         respond(stream, 201, &[], b"done")
     });
     let gateway =
@@ -50,7 +52,9 @@ fn fifty_simultaneous_requests_under_reject_run_once() {
             .map(|_| {
                 scope.spawn(|| {
                     barrier.wait();
-                    Request::payment("rejected").answer(gateway.address())
+                    let answer = Request::payment("rejected").answer(gateway.address());
+                    told.give();
+                    answer
                 })
             })
             .collect();
@@ -68,7 +72,7 @@ fn fifty_simultaneous_requests_under_reject_run_once() {
             other => panic!("neither the answer nor a conflict: {other}"),
         }
     }
-    assert!(answers.iter().any(|answer| answer.status == 409));
+    assert_eq!(answers.iter().filter(|answer| answer.status == 409).count(), 49);
     // CON-02: the conflict was not kept.
     let replay = Request::payment("rejected").answer(gateway.address());
     assert_eq!((replay.status, replay.replayed()), (201, true));
@@ -132,8 +136,12 @@ fn an_answer_survives_kill_right_after_its_last_byte() {
 /// work: held after the restart, and never run again unasked.
 #[test]
 fn a_request_whose_gateway_was_killed_is_held_and_never_run_again() {
-    let upstream = Upstream::start(|_, stream| {
-        thread::sleep(Duration::from_secs(2));
+    let killed = Cue::default();
+    let is_killed = killed.clone();
+    let upstream = Upstream::start(move |arrival, stream| {
+        if arrival.key != "fresh" {
+            is_killed.wait_for(3);
+        }
         respond(stream, 201, &[], b"too late")
     });
     let settings = Settings::new(&upstream.url());
@@ -144,6 +152,7 @@ fn a_request_whose_gateway_was_killed_is_held_and_never_run_again() {
         upstream.await_arrivals(key, 1);
         thread::sleep(Duration::from_millis(wait));
         gateway.kill();
+        killed.give();
         assert!(client.read_answer("POST").is_err(), "nobody answered {key}");
     }
     for _ in 0..2 {
@@ -196,7 +205,11 @@ fn a_kill_around_the_upstreams_answer_never_runs_a_request_again() {
 /// EXE-05: the operation goes on without its client, and its answer is kept.
 #[test]
 fn a_client_that_hangs_up_after_its_request_cancels_nothing() {
-    let upstream = Upstream::start(|_, stream| {
+    let gone = Cue::default();
+    let is_gone = gone.clone();
+    let upstream = Upstream::start(move |_, stream| {
+        is_gone.wait_for(1);
+        // Time for the gateway to see it go; the outcome is the same without.
         thread::sleep(Duration::from_millis(300));
         respond(stream, 201, &[], b"for nobody")
     });
@@ -205,6 +218,7 @@ fn a_client_that_hangs_up_after_its_request_cancels_nothing() {
     client.write(&Request::payment("hung-up").bytes()).unwrap();
     upstream.await_arrivals("hung-up", 1);
     drop(client);
+    gone.give();
     let retry = Request::payment("hung-up").answer(gateway.address());
     assert_eq!((retry.status, retry.text().as_str()), (201, "for nobody"));
     assert!(retry.replayed());
@@ -328,17 +342,14 @@ fn a_reused_key_is_refused_and_its_record_left_alone() {
 /// EXE-08, EXE-07: refused connections send nothing, so the key stays free.
 #[test]
 fn an_upstream_that_is_away_leaves_the_key_free() {
-    let upstream = Upstream::creating();
-    let url = upstream.url();
-    let address = upstream.address();
-    drop(upstream);
-    let gateway = Settings::new(&url).start();
+    let port = Port::take();
+    let gateway = Settings::new(&format!("http://{}", port.address())).start();
     for _ in 0..2 {
         let refused = Request::payment("away").answer(gateway.address());
         assert_eq!(refused.status, 502, "{} {}", refused.text(), gateway.errors());
         assert_eq!(refused.problem().as_deref(), Some("upstream-unreachable"));
     }
-    let upstream = Upstream::creating_at(address);
+    let upstream = Upstream::creating_at(port.address());
     let answer = Request::payment("away").answer(gateway.address());
     assert_eq!((answer.status, answer.replayed()), (201, false));
     assert_eq!(upstream.arrivals("away"), 1);

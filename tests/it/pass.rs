@@ -4,9 +4,9 @@ use std::io::{BufRead as _, Read as _, Write as _};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hapax_tests::{Chance, Connection, Next, Request, Settings, Upstream, respond};
+use hapax_tests::{Chance, Connection, Next, Request, STUCK, Settings, Upstream, respond};
 
 fn get(target: &str) -> Request {
     Request::new("GET", target)
@@ -26,7 +26,7 @@ fn server_sent_events_arrive_as_they_are_sent() {
             let chunk = format!("{:x}\r\n{event}\r\n", event.len());
             stream.write_all(chunk.as_bytes()).unwrap();
             // The next is sent when the client has seen this one.
-            wait.lock().unwrap().recv_timeout(Duration::from_secs(10)).unwrap();
+            wait.lock().unwrap().recv_timeout(STUCK).unwrap();
         }
         stream.write_all(b"0\r\n\r\n").unwrap();
         Next::Keep
@@ -188,7 +188,8 @@ fn requests_without_protection_run_every_time() {
     assert_eq!(*count.lock().unwrap(), expected);
 }
 
-/// An unprotected answer that never ends does not outlive its client, and does not hold up a drain.
+/// An unprotected answer that never ends does not outlive its client, and does not hold up a drain:
+/// whoever waited for its end would never end.
 #[test]
 fn a_stream_is_cut_by_a_drain_and_does_not_delay_it() {
     let upstream = Upstream::start(|_, stream| {
@@ -202,11 +203,9 @@ fn a_stream_is_cut_by_a_drain_and_does_not_delay_it() {
     let mut client = Connection::open(gateway.address()).unwrap();
     client.write(&get("/endless").bytes()).unwrap();
     assert_eq!(client.read_answer_head().unwrap().0, 200);
-    let start = Instant::now();
     gateway.terminate();
     let ended = gateway.ended();
     assert_eq!(ended.code, Some(0), "{}", ended.errors);
-    assert!(start.elapsed() < Duration::from_secs(6), "took {:?}", start.elapsed());
     let mut rest = Vec::new();
     let _cut = client.reader().read_to_end(&mut rest);
     assert!(!rest.ends_with(b"0\r\n\r\n"), "a cut stream is not passed off as whole");
