@@ -13,15 +13,21 @@ use hapax_tests::{
 use crate::campaign::effect::effect;
 use crate::campaign::history::judge;
 use crate::campaign::traffic::Traffic;
+use crate::shared::outage::paid;
 
 const CLIENTS: usize = 6;
 const PATIENCE: Duration = Duration::from_secs(20);
 const CONFIG: &str = "store_timeout = \"3s\"\n[defaults]\nlease = \"2s\"";
 
+/// Where no owner dies.
+const LONG_LEASE: &str = "store_timeout = \"3s\"\n[defaults]\nlease = \"10s\"";
+
 /// Both ways in which the first server is succeeded.
 struct Succession<'a> {
     /// What happens to the first.
     fall: &'a mut dyn FnMut(),
+    /// Waits until the second has all that the first has now.
+    hear: &'a dyn Fn(),
     /// Leads to the second, which answers reads alone until it has risen.
     lead: &'a dyn Fn(),
     /// Makes the second the first.
@@ -37,8 +43,14 @@ fn postgres_that_fails_over_to_a_synchronous_standby_forgets_nothing() {
     primary.wait_for_standby("second");
     let relay = Relay::start(primary.address());
     let place = Place::at(Shared::Postgres, Postgres::url_at(relay.address()));
+    let url = primary.url();
     let succession = Succession {
         fall: &mut || primary.kill(),
+        hear: &|| {
+            let lies_at = Postgres::ask_at(&url, "SELECT pg_current_wal_flush_lsn()");
+            let has_it = format!("SELECT pg_last_wal_receive_lsn() >= '{lies_at}'");
+            eventually("the standby has heard it", || standby.ask(&has_it) == "t");
+        },
         lead: &|| relay.lead(Some(standby.address())),
         rise: &|| standby.promote(),
     };
@@ -53,9 +65,13 @@ fn redis_that_fails_over_to_the_replica_it_waited_for_forgets_nothing() {
     let replica = master.replica();
     let relay = Relay::start(master.address());
     let place = Place::at(Shared::Redis, Redis::url_at(relay.address()));
-    let next = OnceCell::new();
+    let (next, address) = (OnceCell::new(), master.address());
     let succession = Succession {
         fall: &mut || master.kill(),
+        hear: &|| {
+            let written = Redis::written_at(address);
+            eventually("the replica has heard it", || replica.written() >= written);
+        },
         lead: &|| relay.lead(Some(replica.address())),
         rise: &|| {
             replica.promote();
@@ -68,7 +84,7 @@ fn redis_that_fails_over_to_the_replica_it_waited_for_forgets_nothing() {
 
 /// Traffic before, while, and after: judged as a campaign is.
 fn forgets_nothing(place: &Place, table: &str, promise: &str, succession: Succession<'_>) {
-    let Succession { fall, lead, rise } = succession;
+    let Succession { fall, hear, lead, rise } = succession;
     let seed = Chance::seed();
     let upstream = Upstream::counting(move |arrival, stream| effect(seed, arrival, stream));
     let settings = place.settings(&upstream.url()).config(CONFIG).table(table);
@@ -83,7 +99,7 @@ fn forgets_nothing(place: &Place, table: &str, promise: &str, succession: Succes
         eventually("there was traffic", || traffic.is_enough(20));
         let gone = traffic.now();
         // A replay may be of an answer that is still on its way to the replica.
-        thread::sleep(Duration::from_millis(20));
+        hear();
         let began = Instant::now();
         fall();
         lead();
@@ -159,9 +175,9 @@ fn forgets_the_unheard(place: &Place, fail_over: impl FnOnce(&mut dyn FnMut())) 
     let upstream = Upstream::start(|arrival, stream| {
         respond(stream, 201, &[], format!("run {}", arrival.number).as_bytes())
     });
-    let gateway = place.settings(&upstream.url()).config(CONFIG).start();
+    let gateway = place.settings(&upstream.url()).config(LONG_LEASE).start();
     assert_promise(&gateway, "may forget the last steps");
-    let pay = |key: &str| Request::payment(key).answer(gateway.address());
+    let pay = |key: &str| paid(&gateway, key);
     assert_eq!(pay("heard").text(), "run 1");
     fail_over(&mut || {
         assert_eq!(pay("unheard").text(), "run 1");
@@ -183,18 +199,18 @@ fn redis_without_the_replica_it_waits_for_runs_nothing() {
     let master = Redis::start();
     let replica = master.replica();
     let place = Place::at(Shared::Redis, master.url());
-    let settings: Settings = place.settings(&upstream.url()).config(CONFIG);
+    let settings: Settings = place.settings(&upstream.url()).config(LONG_LEASE);
     let gateway = settings.table("wait_replicas = 1\n").start();
-    let pay = |key: &str| Request::payment(key).answer(gateway.address());
-    assert_eq!(pay("confirmed").status, 201);
+    let before = paid(&gateway, "confirmed");
     cut_off(&replica);
-    let refused = pay("unconfirmed");
+    let refused = Request::payment("unconfirmed").answer(gateway.address());
     assert_eq!(refused.problem().as_deref(), Some("store-unavailable"), "{}", refused.text());
     assert_eq!(upstream.arrivals("unconfirmed"), 0, "nothing ran");
     let [host, port] = ["127.0.0.1", &master.address().port().to_string()];
     replica.tell(&["REPLICAOF", host, port]);
-    eventually("it runs", || pay("unconfirmed").status == 201);
-    assert!(pay("confirmed").replayed());
+    assert_eq!(paid(&gateway, "unconfirmed").status, 201);
+    let replay = paid(&gateway, "confirmed");
+    assert_eq!((replay.replayed(), replay.body), (true, before.body));
     assert_eq!(upstream.arrivals("unconfirmed"), 1);
 }
 

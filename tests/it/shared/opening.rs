@@ -74,9 +74,13 @@ fn is_refused_while_foreign(theirs: &Place, ours: &Place, relay: &Relay, home: S
         drop(settings.start());
         relay.lead(Some(home));
         eventually("it is ready", || gateway.is_ready());
-        let replay = Request::payment("before").answer(gateway.address());
-        assert_eq!((replay.replayed(), &replay.body), (true, &before.body));
-        assert_eq!(pay().status, 201);
+        let replay = Request::payment("before");
+        eventually("what was answered is there", || {
+            let replay = replay.answer(gateway.address());
+            (replay.replayed(), &replay.body) == (true, &before.body)
+        });
+        eventually("what was refused runs", || pay().status == 201);
+        assert_eq!(upstream.arrivals(key), 1);
     }
     assert_eq!(upstream.arrivals("before"), 1);
 }
