@@ -108,6 +108,7 @@ fn kill_again_and_again(
         traffic.next_hot();
         traffic.point(0, Some(gateway.address()));
         thread::sleep(Duration::from_millis(20 + chance.below(280)));
+        traffic.bear_fruit(&mut chance);
         if chance.one_in(2) {
             // Right when the upstream has got something.
             upstream.await_heads(upstream.heads() + 1);

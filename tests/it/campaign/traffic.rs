@@ -8,12 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hapax_tests::{Chance, Connection, Request};
+use hapax_tests::{Chance, Connection, Request, STUCK, holds_within};
 
 use super::history::{Event, Seen};
 
 /// Tries of one operation; far more than the restarts that one can meet.
 const TRIES_MAX: usize = 60;
+
+/// How long a life may last without an answer.
+const FRUIT_MAX: Duration = Duration::from_secs(4);
 
 /// How many ask at once at the end.
 const LAST_CLIENTS: usize = 10;
@@ -95,6 +98,16 @@ impl Traffic {
     /// machine lives are short.
     pub(crate) fn is_enough(&self, answers: usize) -> bool {
         self.answers.load(Ordering::SeqCst) > answers && self.replays.load(Ordering::SeqCst) > 0
+    }
+
+    /// Lets a life last until something came of it, most of the time, and not for ever: on a busy machine
+    /// it would else end before anything did.
+    pub(crate) fn bear_fruit(&self, chance: &mut Chance) {
+        if !chance.one_in(4) {
+            let enough = self.answers.load(Ordering::SeqCst) + 2;
+            holds_within(FRUIT_MAX, || self.answers.load(Ordering::SeqCst) >= enough);
+            thread::sleep(Duration::from_micros(chance.below(20_000)));
+        }
     }
 
     /// This moment in the order of all events.
@@ -208,13 +221,13 @@ impl Traffic {
             *keys.entry(&event.key).or_default() |= matches!(event.seen, Seen::Answer { .. });
         }
         let keys: Vec<_> = keys.into_iter().collect();
-        let deadline = Instant::now() + patience;
+        let begun = Instant::now();
         thread::scope(|scope| {
             let parts: Vec<_> = keys
                 .chunks(keys.len().div_ceil(LAST_CLIENTS).max(1))
                 .map(|part| {
                     let ask = move |(key, answered): &(&Arc<str>, bool)| {
-                        self.ask_at_last(key, *answered, deadline)
+                        self.ask_at_last(key, *answered, begun, patience)
                     };
                     scope.spawn(move || part.iter().map(ask).collect::<Vec<_>>())
                 })
@@ -223,15 +236,23 @@ impl Traffic {
         })
     }
 
-    fn ask_at_last(&self, key: &Arc<str>, answered: bool, deadline: Instant) -> Event {
+    fn ask_at_last(
+        &self,
+        key: &Arc<str>,
+        answered: bool,
+        begun: Instant,
+        patience: Duration,
+    ) -> Event {
         loop {
             let event = self.send(key, &mut None);
-            let is_final = match &event.seen {
-                Seen::Answer { .. } | Seen::Strange(_) => true,
-                Seen::Doubt => !answered,
-                Seen::Busy | Seen::NotRun | Seen::Nothing => false,
+            let limit = match &event.seen {
+                Seen::Answer { .. } | Seen::Strange(_) => Duration::ZERO,
+                Seen::Doubt if !answered => Duration::ZERO,
+                Seen::Busy | Seen::Doubt => patience,
+                // Whoever was told that nothing ran, or nothing at all, comes again.
+                Seen::NotRun | Seen::Nothing => patience.max(STUCK),
             };
-            if is_final || Instant::now() > deadline {
+            if begun.elapsed() >= limit {
                 return event;
             }
             thread::sleep(Duration::from_millis(100));

@@ -109,6 +109,7 @@ fn start_again_and_again(
         traffic.next_hot();
         traffic.point(number, Some(gateway.address()));
         thread::sleep(Duration::from_millis(20 + chance.below(600)));
+        traffic.bear_fruit(&mut chance);
         if chance.one_in(5) {
             // Clients do not know that it sleeps.
             gateway.pause();
