@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use tokio::net::TcpSocket;
 
 /// An address that stays ours: bound without listening. The system hands its port to no other
-/// program by itself, and one that asks for the reuse of addresses, as servers do, can listen there.
+/// program by itself, and on Linux one that asks for the reuse of addresses, as servers do, can
+/// listen there.
 #[derive(Debug)]
 pub(crate) struct Reserved {
     pub address: SocketAddr,
@@ -26,7 +27,7 @@ impl Reserved {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
     use tokio::net::{TcpListener, TcpStream};

@@ -48,10 +48,18 @@ impl Shared {
 impl Upstream {
     pub(crate) async fn listen(address: &str) -> std::io::Result<Self> {
         let mut addresses = tokio::net::lookup_host(address).await?;
-        let reserved = addresses.next().and_then(|address| Reserved::at(address).ok());
+        let mut reserved = addresses.next().and_then(|address| Reserved::at(address).ok());
         let listener = match &reserved {
-            Some(reserved) => TcpListener::bind(reserved.address).await?,
-            None => TcpListener::bind(address).await?,
+            Some(reserved) => TcpListener::bind(reserved.address).await.ok(),
+            None => None,
+        };
+        let listener = match listener {
+            Some(listener) => listener,
+            None => {
+                // Not every system lets two sockets have an address.
+                reserved = None;
+                TcpListener::bind(address).await?
+            }
         };
         let upstream = Self {
             address: listener.local_addr()?,

@@ -265,8 +265,8 @@ async fn shared_failure(t: &Trial) -> Result<(), Stop> {
         futures_util::future::join(sending, opening).await.0
     };
     let (first, duplicates) = futures_util::future::join(t.send_to(0, &request), duplicates).await;
-    status(&first?, 500, "the first request")?;
-    for (n, duplicate) in duplicates?.iter().enumerate() {
+    in_time(status(&in_time(first)?, 500, "the first request"))?;
+    for (n, duplicate) in in_time(duplicates)?.iter().enumerate() {
         // An answer that is not kept does not leave the instance that has it.
         if n % instances == 0 || problem(duplicate, 409, "in-progress").is_err() {
             in_time(status(duplicate, 500, "a duplicate that waited for a failure"))?;

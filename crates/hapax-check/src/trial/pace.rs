@@ -9,19 +9,20 @@ use crate::wire::Request;
 
 /// A wait is this many steps without delay, one after the other.
 const STEPS: u32 = 4;
-/// Steps at most: longer than this nobody is kept waiting.
-const STEPS_MAX: u32 = 24;
-/// An answer that takes longer than this was delayed.
-const PROMPT: Duration = Duration::from_millis(100);
+/// Nobody is kept waiting for longer, since duplicates wait for ten seconds only.
+const LONGER_MAX: Duration = Duration::from_secs(4);
+/// Answers that take longer than this were delayed.
+const PROMPT: Duration = Duration::from_millis(250);
 
 impl Trial {
     /// Gives the layer this much time of its own to notice what happened to its connections: a wait
     /// in which every instance answers other requests promptly. Where one does not, or this machine
-    /// stands still, the wait begins anew, up to six times.
+    /// stands still, the wait begins anew, for some seconds at most.
     pub(crate) async fn attend(&self, span: Duration) {
         let step = span / STEPS;
         let mut prompt = 0;
-        for _ in 0..STEPS_MAX {
+        let limit = Instant::now() + span + LONGER_MAX;
+        while Instant::now() < limit {
             let began = Instant::now();
             tokio::time::sleep(step).await;
             for instance in 0..self.layer.instances.len() {
