@@ -6,7 +6,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use hapax::{Claimed, ListQuery, ManualClock, Settler, State, Status, Store as _, StoreError};
+use hapax::{
+    Claim, Claimed, ListQuery, ManualClock, Settler, State, Status, Store as _, StoreError,
+};
 use hapax_fjall::{FileOptions, FileStore};
 
 use crate::support::{DAY, claim, complete, completed_body, granted, id, options};
@@ -50,7 +52,8 @@ async fn cancelled_calls_hold_up_nobody_and_leave_their_step_whole() {
     let task = |n: u64| {
         let store = store.clone();
         tokio::spawn(async move {
-            let claim = claim(n);
+            // Its lease must not be over when the records are judged.
+            let claim = Claim { term: DAY, ..claim(n) };
             // A third of the calls is dropped after some polls, at all stages of its turn.
             let patience =
                 Duration::from_micros(if n.is_multiple_of(3) { n % 700 } else { 1 << 30 });
