@@ -45,6 +45,18 @@ struct Books {
     ledger: Mutex<Ledger>,
     /// Counts effects, so that a scene can act between an effect and its answer.
     effects: watch::Sender<usize>,
+    /// Whether answers wait, so that such a scene is in time on any machine.
+    held: watch::Sender<bool>,
+}
+
+/// While it is kept, the API takes effect and does not answer.
+#[derive(Debug)]
+pub(super) struct Held(Arc<Books>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.held.send_replace(false);
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -86,7 +98,11 @@ impl SampleApi {
     pub(super) async fn start() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let books = Arc::new(Books { ledger: Mutex::default(), effects: watch::Sender::new(0) });
+        let books = Arc::new(Books {
+            ledger: Mutex::default(),
+            effects: watch::Sender::new(0),
+            held: watch::Sender::new(false),
+        });
         let router = Router::new()
             .route("/orders", get(orders).post(order))
             .route("/payments", get(payments).post(pay))
@@ -123,6 +139,12 @@ impl SampleApi {
         *self.books.effects.borrow()
     }
 
+    /// Holds all answers back.
+    pub(super) fn hold(&self) -> Held {
+        self.books.held.send_replace(true);
+        Held(Arc::clone(&self.books))
+    }
+
     /// The newest ticket, as its buyer should have been told.
     pub(super) fn last_ticket(&self) -> Option<Value> {
         self.books.ledger().tickets.last().cloned()
@@ -152,6 +174,9 @@ impl Books {
         };
         self.effects.send_modify(|effects| *effects += 1);
         tokio::time::sleep(ANSWER_TAKES).await;
+        let mut held = self.held.subscribe();
+        // What the wait hands back would hold up whoever lets go next.
+        drop(held.wait_for(|held| !held).await);
         let location = [(header::LOCATION, format!("/{kind}/{id}"))];
         (StatusCode::CREATED, location, Json(body)).into_response()
     }
@@ -229,4 +254,29 @@ fn refuse(error: &serde_json::Error) -> Response {
 
 fn number(kind: &str, taken: usize) -> Option<String> {
     (taken < ENTRIES_MAX).then(|| format!("{kind}_{}", taken + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::customer::{Call, send};
+    use super::*;
+
+    #[tokio::test]
+    async fn held_answer_waits_behind_its_effect() {
+        let api = SampleApi::start().await.unwrap();
+        let call =
+            Call { body: json!({"customer": "a", "cents": 1}), key: None, path: "/payments" };
+        let held = api.hold();
+        let asking = send(api.address, &call);
+        tokio::pin!(asking);
+        let told = tokio::time::timeout(2 * ANSWER_TAKES, &mut asking).await;
+        assert!(told.is_err(), "{told:?}");
+        tokio::select! {
+            told = &mut asking => panic!("{told:?}"),
+            () = api.next_effect(0) => {}
+        }
+        drop(held);
+        assert_eq!(asking.await.unwrap().status, 201);
+        assert_eq!(api.totals().payments, 1);
+    }
 }

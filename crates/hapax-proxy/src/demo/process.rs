@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::net::TcpSocket;
 use tokio::time::timeout;
 
 use super::DemoError;
@@ -50,14 +51,43 @@ pub(super) struct GatewayProcess {
     pub(super) address: SocketAddr,
     pub(super) admin: SocketAddr,
     child: Child,
+    /// Its addresses, which are its own while it is down.
+    places: Vec<Place>,
     upstream: SocketAddr,
+}
+
+/// A port of loopback for a gateway that is started again.
+#[derive(Debug)]
+struct Place {
+    address: SocketAddr,
+    /// Bound and deaf: nobody is given the port who asks for any, and the gateway may listen there.
+    _socket: Option<TcpSocket>,
+}
+
+impl Place {
+    fn take() -> Result<Self, DemoError> {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        if !cfg!(target_os = "linux") {
+            // Elsewhere two sockets do not share a port in this way: the gateway finds one itself.
+            return Ok(Self { address: any, _socket: None });
+        }
+        let bound = TcpSocket::new_v4().and_then(|socket| {
+            socket.set_reuseaddr(true)?;
+            socket.bind(any)?;
+            Ok(Self { address: socket.local_addr()?, _socket: Some(socket) })
+        });
+        bound.map_err(DemoError::Listen)
+    }
 }
 
 impl GatewayProcess {
     /// Starts one in front of `upstream` on free ports, with its store in `folder`.
     pub(super) async fn start(folder: &Folder, upstream: SocketAddr) -> Result<Self, DemoError> {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self::launch(folder, upstream, any, any).await
+        let places = [Place::take()?, Place::take()?];
+        let [listen, admin] = [places[0].address, places[1].address];
+        let mut gateway = Self::launch(folder, upstream, listen, admin).await?;
+        gateway.places.extend(places);
+        Ok(gateway)
     }
 
     /// kill -9: no warning, no goodbye.
@@ -70,7 +100,9 @@ impl GatewayProcess {
     /// Starts it again on the same folder and ports.
     pub(super) async fn restart(&mut self, folder: &Folder) -> Result<(), DemoError> {
         self.kill();
+        let places = std::mem::take(&mut self.places);
         *self = Self::launch(folder, self.upstream, self.address, self.admin).await?;
+        self.places = places;
         Ok(())
     }
 
@@ -96,7 +128,8 @@ impl GatewayProcess {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(failed)?;
         let output = child.stdout.take();
-        let mut gateway = Self { address: listen, admin, child, upstream };
+        let places = Vec::new();
+        let mut gateway = Self { address: listen, admin, child, places, upstream };
         let output = output.ok_or_else(|| DemoError::Gateway("it has no output".into()))?;
         let told = tokio::task::spawn_blocking(move || addresses(output));
         match timeout(START_TIMEOUT, told).await {

@@ -159,7 +159,7 @@ async fn crash_before_the_answer(stage: &mut Stage<'_>) -> Result<Outcome, DemoE
     step(Way::Bare, &format!("killed, {}: {}", words(&again), sold(bare)));
 
     let before = stage.api.totals();
-    let seen = stage.api.effects();
+    let (seen, shop_works) = (stage.api.effects(), stage.api.hold());
     {
         let asking = send(stage.gateway.address, &call);
         tokio::pin!(asking);
@@ -169,6 +169,7 @@ async fn crash_before_the_answer(stage: &mut Stage<'_>) -> Result<Outcome, DemoE
             told = &mut asking => return Err(DemoError::Scene(format!("crash in time: {told:?}"))),
         }
     }
+    drop(shop_works);
     stage.gateway.restart(stage.folder).await?;
     let held_back = send(stage.gateway.address, &call).await?;
     let told = words(&held_back);
