@@ -214,11 +214,12 @@ impl Trial {
         futures_util::future::try_join_all(sent).await
     }
 
-    /// Waits until the upstream has so many complete requests; fails when it does not get them.
+    /// Waits until the upstream has so many complete requests. When it does not get them, the layer's
+    /// short lease may have been over before it could send; the case is judged again.
     pub(crate) async fn arrived(&self, count: usize) -> Result<(), Stop> {
         match self.station.wait_count(count, ARRIVAL_LIMIT).await {
             true => Ok(()),
-            false => Err(Stop::Fail(format!(
+            false => Err(Stop::Late(format!(
                 "the upstream was to see {count} request(s) and saw {} within {} s",
                 self.station.count(),
                 ARRIVAL_LIMIT.as_secs()
