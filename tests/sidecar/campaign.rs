@@ -4,19 +4,19 @@
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hapax_tests::{Answer, Chance, Gateway, Request};
+use hapax_tests::{Chance, Gateway, Request};
 
 use crate::application::{Language, Sample};
 use crate::place::Place;
-use crate::{gateway, order};
+use crate::{gateway_with_lease, ordered};
 
 /// Clients in each round, with a key each.
 const CLIENTS: usize = 4;
 
-/// A client that has no answer by then has waited in vain.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// So that the keys of a dead owner lapse within a round.
+const LEASE: &str = "1s";
 
 #[test]
 fn campaign_of_kills_places_every_order_once_in_python() {
@@ -37,7 +37,8 @@ fn campaign(language: Language, seed: u64) {
     let place = Place::take();
     let sample = Sample::new(language, place.url(), 20);
     let mut chance = Chance::new(seed);
-    let mut gateways = [gateway(&place, &sample), gateway(&place, &sample)].map(Some);
+    let gateway = || gateway_with_lease(&place, &sample, LEASE);
+    let mut gateways = [gateway(), gateway()].map(Some);
     let mut application = Some(sample.start());
     let (mut applications_killed, mut gateways_killed, mut replayed) = (0, 0, 0);
     for round in 0..rounds() {
@@ -46,7 +47,13 @@ fn campaign(language: Language, seed: u64) {
             let clients: Vec<_> = (0..CLIENTS)
                 .map(|n| {
                     let (alive, key) = (&alive, format!("{round}-{n}"));
-                    scope.spawn(move || (key.clone(), place_order(&key, n, alive)))
+                    scope.spawn(move || {
+                        let answer = ordered(&key, |turn| {
+                            let alive = alive.lock().unwrap();
+                            alive[(n + turn) % alive.len()]
+                        });
+                        (key, answer)
+                    })
                 })
                 .collect();
             thread::sleep(Duration::from_micros(chance.below(130_000)));
@@ -60,7 +67,7 @@ fn campaign(language: Language, seed: u64) {
                 gateways[victim].take().unwrap().kill();
                 gateways_killed += 1;
                 *alive.lock().unwrap() = addresses(&gateways);
-                gateways[victim] = Some(gateway(&place, &sample));
+                gateways[victim] = Some(gateway());
                 *alive.lock().unwrap() = addresses(&gateways);
             }
             clients.into_iter().map(|client| client.join().unwrap()).collect()
@@ -91,26 +98,6 @@ fn campaign(language: Language, seed: u64) {
 
 fn addresses(gateways: &[Option<Gateway>]) -> Vec<SocketAddr> {
     gateways.iter().flatten().map(Gateway::address).collect()
-}
-
-/// Asks until it has the order, as a client does that does not give up.
-fn place_order(key: &str, number: usize, alive: &Mutex<Vec<SocketAddr>>) -> Answer {
-    let begun = Instant::now();
-    let mut last = String::new();
-    for turn in number.. {
-        assert!(begun.elapsed() < PATIENCE, "no order for {key} in time; last: {last}");
-        let address = {
-            let alive = alive.lock().unwrap();
-            alive[turn % alive.len()]
-        };
-        match order(key).send(address) {
-            Ok(answer) if answer.status == 201 => return answer,
-            Ok(answer) => last = format!("{} {}", answer.status, answer.text()),
-            Err(error) => last = error.to_string(),
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-    unreachable!("the turns are endless")
 }
 
 /// What is in doubt or in progress, by the admin API.
