@@ -209,6 +209,10 @@ impl Traffic {
             };
             events.push(event);
             let Some(pause) = pause else { return };
+            if self.stop.load(Ordering::SeqCst) {
+                // Every key is asked for again in the end.
+                return;
+            }
             thread::sleep(Duration::from_millis(pause));
         }
     }
