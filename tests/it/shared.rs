@@ -16,6 +16,7 @@ macro_rules! on_each_store {
 }
 
 mod campaign;
+mod drain;
 mod failover;
 mod late;
 mod lease;

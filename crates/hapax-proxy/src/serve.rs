@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hapax::{Guard, Store};
@@ -18,7 +18,7 @@ use crate::assemble::{self, AssembleError};
 use crate::audit::AuditLog;
 use crate::config::{Config, PrincipalSource, StoreConfig, Threads};
 use crate::gateway::{Gateway, Site};
-use crate::listen::{Core, ListenConfig, Listener, Operations, Server, TlsIdentity};
+use crate::listen::{Core, ListenConfig, Listener, Server, TlsIdentity};
 use crate::metrics::{self, Metrics, REFRESH_PAUSE};
 use crate::stores::{self, Opened};
 
@@ -37,8 +37,6 @@ pub struct Running {
     background: Vec<JoinHandle<()>>,
     drain: Duration,
     guard: Guard,
-    /// The operations of each core; one is held while the flows settle.
-    operations: Arc<Mutex<Vec<Operations>>>,
     ready: Arc<AtomicBool>,
     server: Server,
     stop_admin: oneshot::Sender<()>,
@@ -62,8 +60,7 @@ pub async fn start(config: Config) -> Result<Running, AssembleError> {
     let state = admin_state(&config, &opened, &site, rules, Arc::clone(&metrics), &ready, local)?;
     announce(&config, &opened, local, admin_addr);
 
-    let operations: Arc<Mutex<Vec<Operations>>> = Arc::default();
-    let server = serve(&config, listener, &site, &operations)?;
+    let server = serve(&config, listener, &site)?;
     ready.store(true, Ordering::Release);
     let (stop_admin, stopped) = oneshot::channel();
     let admin = tokio::spawn(admin::serve(admin_listener, admin::router(state), async {
@@ -72,17 +69,7 @@ pub async fn start(config: Config) -> Result<Running, AssembleError> {
     let background = background(&config, &opened.store, &metrics);
     let guard = site.guard.clone();
     let drain = config.drain;
-    Ok(Running {
-        admin,
-        admin_addr,
-        background,
-        drain,
-        guard,
-        operations,
-        ready,
-        server,
-        stop_admin,
-    })
+    Ok(Running { admin, admin_addr, background, drain, guard, ready, server, stop_admin })
 }
 
 impl Running {
@@ -101,19 +88,8 @@ impl Running {
     /// Refuses new work, waits for what runs, settles the rest as unknown, and ends (ruling 18).
     pub async fn stop(self) {
         self.ready.store(false, Ordering::Release);
-        let held: Vec<_> = {
-            let operations = self.operations.lock().unwrap_or_else(PoisonError::into_inner);
-            operations.iter().map(Operations::begin).collect()
-        };
-        // Settling needs the cores, so it must be done a little before they are cut.
-        let margin = (self.drain / 10).min(Duration::from_secs(1));
-        let guard = self.guard.clone();
-        let deadline = Instant::now() + (self.drain - margin);
-        let flows = async move {
-            guard.drain(deadline).await;
-            drop(held);
-        };
-        let (drained, ()) = tokio::join!(self.server.drain(self.drain), flows);
+        let guard = self.guard;
+        let drained = self.server.drain(self.drain, async |by| guard.drain(by).await).await;
         tracing::info!(
             connections_cut = drained.connections_cut,
             operations_cut = drained.operations_cut,
@@ -177,22 +153,13 @@ async fn bind_admin(config: &Config) -> Result<(TcpListener, SocketAddr), Assemb
     })
 }
 
-fn serve(
-    config: &Config,
-    listener: Listener,
-    site: &Arc<Site>,
-    operations: &Arc<Mutex<Vec<Operations>>>,
-) -> Result<Server, AssembleError> {
+fn serve(config: &Config, listener: Listener, site: &Arc<Site>) -> Result<Server, AssembleError> {
     let threads = match config.threads {
         Threads::Auto => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         Threads::Count(threads) => threads,
     };
-    let (site, operations) = (Arc::clone(site), Arc::clone(operations));
-    let make_handler = move |core: Core| {
-        let mut all = operations.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push(core.operations.clone());
-        Gateway::new(core, Arc::clone(&site))
-    };
+    let site = Arc::clone(site);
+    let make_handler = move |core: Core| Gateway::new(core, Arc::clone(&site));
     listener
         .serve(threads, make_handler)
         .map_err(|error| AssembleError::unavailable(format!("failed to {error}")))

@@ -23,6 +23,9 @@ const DRAIN_PERIOD: Duration = Duration::from_millis(5);
 /// How long a drain gives the last answers to reach their clients, once no operation runs.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// What settling is begun before the limit of a drain, if that is long.
+const SETTLE_MARGIN_MAX: Duration = Duration::from_secs(1);
+
 /// How long the acceptor waits after the system refused a connection, for want of file descriptors
 /// most of the time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -115,35 +118,51 @@ impl Server {
         self.seats.iter().map(|seat| seat.operations.running()).sum()
     }
 
-    /// Refuses new work, waits for the running operations for at most `limit`, then cuts what is left:
-    /// upgrades, streams, and operations out of time (ruling 18). Needs a tokio runtime of the caller.
+    /// Refuses new work and waits for the running operations for at most `limit`, then cuts what is
+    /// left: upgrades, streams, and operations out of time (ruling 18). Needs a tokio runtime of the
+    /// caller.
+    ///
+    /// When nothing runs any more, or else a little before the limit, `settle` is told the time until
+    /// which it may wait, and ends what it knows of. That needs the cores, so they are cut when it is
+    /// over, however late; it has to have a limit of its own.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future cuts everything at once.
-    pub async fn drain(self, limit: Duration) -> Drained {
+    pub async fn drain(self, limit: Duration, settle: impl AsyncFnOnce(Instant)) -> Drained {
         let deadline = Instant::now() + limit;
+        let settle_by = deadline - (limit / 10).min(SETTLE_MARGIN_MAX);
         self.stage.send_replace(Stage::Draining);
+        self.finished(settle_by).await;
+        settle(settle_by).await;
+        self.finished(deadline).await;
+        let operations_cut = self.operations();
+        // Those who were told last have that time at least.
+        let now = Instant::now();
+        let flushed_by =
+            if now < deadline { deadline.min(now + FLUSH_TIMEOUT) } else { now + FLUSH_TIMEOUT };
+        let flushed = async {
+            while self.connections() > 0 {
+                sleep(DRAIN_PERIOD).await;
+            }
+        };
+        let _streams_left = timeout_at(flushed_by, flushed).await;
+        let drained = Drained { operations_cut, connections_cut: self.connections() };
+        self.stage.send_replace(Stage::Cut);
+        while self.threads.iter().any(|thread| !thread.is_finished()) {
+            sleep(DRAIN_PERIOD).await;
+        }
+        drained
+    }
+
+    /// Waits until no operation runs, at most until `deadline`.
+    async fn finished(&self, deadline: Instant) {
         let finished = async {
             while self.operations() > 0 {
                 sleep(DRAIN_PERIOD).await;
             }
         };
         let _out_of_time = timeout_at(deadline, finished).await;
-        let flush_deadline = deadline.min(Instant::now() + FLUSH_TIMEOUT);
-        let flushed = async {
-            while self.connections() > 0 {
-                sleep(DRAIN_PERIOD).await;
-            }
-        };
-        let _streams_left = timeout_at(flush_deadline, flushed).await;
-        let drained =
-            Drained { operations_cut: self.operations(), connections_cut: self.connections() };
-        self.stage.send_replace(Stage::Cut);
-        while self.threads.iter().any(|thread| !thread.is_finished()) {
-            sleep(DRAIN_PERIOD).await;
-        }
-        drained
     }
 }
 

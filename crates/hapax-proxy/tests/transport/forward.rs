@@ -122,7 +122,9 @@ async fn an_open_stream_does_not_hold_up_a_drain() {
     let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     read_head(&mut stream).await.unwrap();
-    let drained = tokio::time::timeout(STUCK, server.drain(Duration::from_secs(60))).await.unwrap();
+    let drained = tokio::time::timeout(STUCK, server.drain(Duration::from_secs(60), async |_| ()))
+        .await
+        .unwrap();
     assert_eq!(drained, Drained { operations_cut: 0, connections_cut: 1 });
     assert!(!read_all(&mut stream).await.ends_with("0\r\n\r\n"), "a cut stream is not complete");
 }

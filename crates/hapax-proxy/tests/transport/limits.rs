@@ -224,7 +224,7 @@ async fn a_drain_finishes_what_runs_and_refuses_what_comes() {
     let mut running = TcpStream::connect(addr).await.unwrap();
     running.write_all(GET).await.unwrap();
     eventually("request begun", || server.operations() == 1 && server.connections() == 2).await;
-    let draining = tokio::spawn(server.drain(Duration::from_secs(10)));
+    let draining = tokio::spawn(server.drain(Duration::from_secs(10), async |_| ()));
     assert_eq!(read_all(&mut idle).await, "", "an idle connection is closed at once");
     let deadline = Instant::now() + STUCK;
     while TcpStream::connect(addr).await.is_ok() {
@@ -265,7 +265,7 @@ async fn a_drain_waits_for_detached_operations_and_cuts_what_is_out_of_time() {
         assert!(talk(addr, request.as_bytes()).await.starts_with("HTTP/1.1 202 "));
     }
     let started = Instant::now();
-    let drained = server.drain(Duration::from_secs(3)).await;
+    let drained = server.drain(Duration::from_secs(3), async |_| ()).await;
     assert_eq!(drained, Drained { operations_cut: 1, connections_cut: 0 });
     assert_eq!(done.load(Ordering::SeqCst), 1, "the short one was let finish");
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
