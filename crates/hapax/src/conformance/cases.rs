@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::harness::Harness;
 use super::scene::{
-    LATE_ANSWER, RECLAIM, RETENTION, Scene, Stop, TERM, answer, attempt, claim, complete, doubt,
-    ensure, failed, id, id_of, release, same, word,
+    LATE_ANSWER, MARGIN, RECLAIM, RETENTION, Scene, Stop, TERM, answer, attempt, claim, complete,
+    doubt, ensure, failed, id, id_of, release, same, word,
 };
 use super::{Case, Run};
 use crate::fingerprint::Fingerprint;
@@ -17,8 +17,6 @@ use crate::lease::Lease;
 use crate::machine::{Claim, Claimed, LeaseLost, Settlement};
 use crate::record::{OnLapse, Phase, Record, Settler};
 use crate::response::Kept;
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// One cell.
 #[derive(Debug)]
@@ -136,8 +134,8 @@ impl Rule {
     /// How long after its claim the attempt is met once it is gone or in doubt.
     fn waits(self) -> Duration {
         match self {
-            Self::ReclaimEarly => TERM + SECOND,
-            Self::Doubt | Self::Reclaim | Self::ReclaimSpent => LATE_ANSWER + SECOND,
+            Self::ReclaimEarly => TERM + MARGIN,
+            Self::Doubt | Self::Reclaim | Self::ReclaimSpent => LATE_ANSWER + MARGIN,
         }
     }
 }
@@ -159,14 +157,14 @@ async fn arrange(scene: &Scene, standing: Standing, rule: Rule) -> Result<Lease,
     let first = Claim { id: at, on_lapse: rule.on_lapse(), ..claim(1) };
     let mut mine = scene.grant(&first).await?;
     if rule == Rule::ReclaimSpent {
-        scene.advance(LATE_ANSWER + SECOND).await;
+        scene.advance(LATE_ANSWER + MARGIN).await;
         mine = scene.grant(&Claim { attempt: attempt(2), ..first.clone() }).await?;
     }
     match standing {
         // The lease was granted on another record; it names one that was never there.
         Standing::Absent => {
             mine.id = id();
-            scene.advance(SECOND).await;
+            scene.advance(MARGIN).await;
         }
         Standing::Completed => scene.settled(&mine, &complete(1)).await?,
         Standing::ExpiredCompleted => {
@@ -183,7 +181,7 @@ async fn arrange(scene: &Scene, standing: Standing, rule: Rule) -> Result<Lease,
         }
         Standing::Lapsed => scene.advance(rule.waits()).await,
         Standing::Released => scene.settled(&mine, &release()).await?,
-        Standing::Running => scene.advance(SECOND).await,
+        Standing::Running => scene.advance(MARGIN).await,
         Standing::Taken => {
             scene.settled(&mine, &release()).await?;
             scene.grant(&Claim { attempt: attempt(3), ..first }).await?;

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use super::harness::Harness;
 use super::scene::{
-    RETENTION, Scene, Stop, TERM, claim, complete, ensure, failed, id, id_of, release, same, word,
+    MARGIN, RETENTION, Scene, Stop, TERM, claim, complete, ensure, failed, id, id_of, release,
+    same, word,
 };
 use super::{Case, Ending};
 use crate::lease::Fence;
 use crate::machine::{Claim, Claimed};
 use crate::record::OnLapse;
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// The rule that lets another attempt run as soon as the lease is over.
 const AT_ONCE: OnLapse = OnLapse::Reclaim { after: Duration::ZERO, attempts_max: u32::MAX };
@@ -36,7 +35,7 @@ async fn one_clock(harness: &dyn Harness) -> Result<(), Stop> {
         let after = asking.stats().await?.now;
         let within = (before..=after).contains(&lease.claimed_at);
         ensure(within, format_args!("{:?} is not in {before:?}..={after:?}", lease.claimed_at))?;
-        for (by, expected) in [(TERM - SECOND, "running"), (SECOND, "lapsed")] {
+        for (by, expected) in [(TERM - MARGIN, "running"), (MARGIN, "lapsed")] {
             scene.advance(by).await;
             let seen = asking.peek(&wish.id).await?;
             let status = seen.map(|seen| word(seen.record.status(seen.now)));

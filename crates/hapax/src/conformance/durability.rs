@@ -1,14 +1,12 @@
 //! Everything replied to survives the end of the process (EXE-02, EXE-03, DBT-09).
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
 use super::harness::Harness;
 use super::mirror::Mirror;
 use super::scene::{
-    RETENTION, Scene, Stop, TERM, attempt, claim, complete, doubt, ensure, id, id_of, other,
-    release, same,
+    MARGIN, RETENTION, Scene, Stop, TERM, attempt, claim, complete, doubt, ensure, id, id_of,
+    other, release, same,
 };
 use super::{Case, Ending};
 use crate::lease::Lease;
@@ -110,11 +108,11 @@ async fn expiry_survives(harness: &dyn Harness) -> Result<(), Stop> {
     let (mut mirror, lease) = begin(harness).await?;
     mirror.settled(&lease, &complete(1)).await?;
     let mirror = mirror.reopen().await?;
-    mirror.advance(RETENTION - Duration::from_secs(1)).await;
+    mirror.advance(RETENTION - MARGIN).await;
     mirror.scene.sweep().await?;
     mirror.scene.hold(&claim(2)).await?;
     let mut mirror = mirror.reopen().await?;
-    mirror.advance(Duration::from_secs(1)).await;
+    mirror.advance(MARGIN).await;
     same("the next attempt's number", &mirror.grant(&other(2)).await?.number, &1)
 }
 

@@ -5,16 +5,14 @@ use std::time::Duration;
 use super::harness::Harness;
 use super::mirror::Mirror;
 use super::scene::{
-    RETENTION, Scene, Stop, TERM, answer, attempt, claim, complete, doubt, ensure, failed, id,
-    id_of, other, release, same, word,
+    MARGIN, RETENTION, Scene, Stop, TERM, answer, attempt, claim, complete, doubt, ensure, failed,
+    id, id_of, other, release, same, word,
 };
 use super::{Case, Ending};
 use crate::lease::Lease;
 use crate::machine::{Claim, Retention, Settlement};
 use crate::record::{Phase, Settler};
 use crate::response::Kept;
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// Longer than anything is kept that is not kept for ever.
 const YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -53,9 +51,9 @@ async fn stays(harness: &dyn Harness) -> Result<(), Stop> {
     completed(&scene).await?;
     replays(&scene).await?;
     // Much longer than the lease.
-    scene.advance(TERM + SECOND).await;
+    scene.advance(TERM + MARGIN).await;
     replays(&scene).await?;
-    scene.advance(RETENTION - TERM - 2 * SECOND).await;
+    scene.advance(RETENTION - TERM - 2 * MARGIN).await;
     replays(&scene).await?;
     scene.hold(&other(3)).await.map(|_| ())
 }
@@ -80,7 +78,7 @@ async fn runs_as_new(harness: &dyn Harness) -> Result<(), Stop> {
 async fn not_shortened(harness: &dyn Harness) -> Result<(), Stop> {
     let scene = Scene::new(harness).await;
     completed(&scene).await?;
-    scene.advance(RETENTION - SECOND).await;
+    scene.advance(RETENTION - MARGIN).await;
     same("the number swept", &scene.sweep().await?, &0)?;
     replays(&scene).await
 }
@@ -106,13 +104,13 @@ async fn needs_no_sweeping(harness: &dyn Harness) -> Result<(), Stop> {
 
 async fn running_outlives(harness: &dyn Harness) -> Result<(), Stop> {
     const ROUNDS: u32 = 5;
-    let short = Settlement::Release { retention: Retention::For(SECOND), status: Some(503) };
+    let short = Settlement::Release { retention: Retention::For(MARGIN), status: Some(503) };
     let mut mirror = Mirror::new(Scene::new(harness).await);
     let first = mirror.grant(&claim(1)).await?;
     mirror.settled(&first, &short).await?;
     let lease = mirror.grant(&claim(2)).await?;
     for _ in 0..ROUNDS {
-        mirror.advance(TERM - SECOND).await;
+        mirror.advance(TERM - MARGIN).await;
         // The record was once to expire long ago; its owner lives.
         mirror.scene.sweep().await?;
         mirror.check(id()).await?;
@@ -131,7 +129,7 @@ async fn counts_from_settling(harness: &dyn Harness) -> Result<(), Stop> {
     let lease = scene.grant(&claim(1)).await?;
     scene.advance(2 * RETENTION).await;
     scene.settled(&lease, &complete(1)).await?;
-    scene.advance(RETENTION - SECOND).await;
+    scene.advance(RETENTION - MARGIN).await;
     replays(&scene).await
 }
 
@@ -149,11 +147,11 @@ async fn tombstone(harness: &dyn Harness) -> Result<(), Stop> {
     let scene = Scene::new(harness).await;
     let lease = scene.grant(&claim(1)).await?;
     scene.settled(&lease, &release()).await?;
-    scene.advance(RETENTION - SECOND).await;
+    scene.advance(RETENTION - MARGIN).await;
     same("the number swept", &scene.sweep().await?, &0)?;
     let seen = scene.hold(&other(2)).await?;
     same("the status shown", &word(seen.record.status(seen.now)), &"released")?;
-    scene.advance(SECOND).await;
+    scene.advance(MARGIN).await;
     scene.grant(&other(2)).await.map(|_| ())
 }
 
@@ -185,10 +183,10 @@ async fn doubt_ends(harness: &dyn Harness) -> Result<(), Stop> {
     let forever =
         Settlement::Complete { kept: Kept::Response(answer(1)), retention: Retention::Never };
     mirror.settled(&completed, &forever).await?;
-    mirror.advance(RETENTION - SECOND).await;
+    mirror.advance(RETENTION - MARGIN).await;
     same("the number swept", &mirror.scene.sweep().await?, &0)?;
     mirror.check_all().await?;
-    mirror.advance(TERM + SECOND).await;
+    mirror.advance(TERM + MARGIN).await;
     for n in [1, 2] {
         same("what ended", &mirror.scene.status(id_of(n)).await?, &"absent")?;
         mirror.grant(&Claim { attempt: attempt(9), ..ending(n) }).await?;

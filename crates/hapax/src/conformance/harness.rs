@@ -25,8 +25,9 @@ pub trait Harness: Send + Sync {
 /// One store under test, with what must live as long as it does: its clock, its folder.
 ///
 /// The store's time must start at 1970-01-02 or later and must not be moved by anyone but the case.
-/// It need not stand still between calls: the suite only assumes that a call takes less than half a
-/// second by it, so a server's clock with an offset of the subject's own will do.
+/// It need not stand still between calls: the suite only assumes that what a case does between two
+/// moves of the clock takes less than a minute by it, so a server's clock with an offset of the
+/// subject's own will do, on a slow machine too.
 #[async_trait]
 pub trait Subject: Send + Sync {
     /// The store.

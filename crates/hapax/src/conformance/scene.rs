@@ -18,13 +18,17 @@ use crate::store::{LeaseError, Page, Store, StoreError};
 use crate::time::Timestamp;
 
 /// The lease's term of every claim, unless a case says otherwise.
-pub(super) const TERM: Duration = Duration::from_secs(10);
+pub(super) const TERM: Duration = Duration::from_secs(1_000);
 
 /// How long settled records are kept, unless a case says otherwise.
-pub(super) const RETENTION: Duration = Duration::from_secs(3_600);
+pub(super) const RETENTION: Duration = Duration::from_secs(360_000);
+
+/// How near to the end of a time a case goes, before it and after it: much longer than what it does
+/// meanwhile may take, however slow the machine is.
+pub(super) const MARGIN: Duration = Duration::from_secs(100);
 
 /// The late-answer cap of [`reclaim`].
-pub(super) const LATE_ANSWER: Duration = Duration::from_secs(60);
+pub(super) const LATE_ANSWER: Duration = Duration::from_secs(6_000);
 
 /// Why a case ends early.
 #[derive(Clone, Debug, Eq, PartialEq)]

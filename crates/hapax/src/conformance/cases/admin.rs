@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::super::harness::Harness;
 use super::super::scene::{
-    RETENTION, Scene, Stop, TERM, attempt, claim, complete, doubt, ensure, failed, id, id_of,
-    release, said, same,
+    MARGIN, RETENTION, Scene, Stop, TERM, attempt, claim, complete, doubt, ensure, failed, id,
+    id_of, release, said, same,
 };
 use super::super::{Case, Ending};
 use crate::lease::Lease;
@@ -151,7 +151,7 @@ async fn stats_doubts(harness: &dyn Harness) -> Result<(), Stop> {
     let stats = scene.store().stats().await?;
     let found = (stats.in_doubt, stats.in_doubt_since);
     same("doubts, and since when", &found, &(2, oldest))?;
-    ensure(stats.now >= scene.now().await?.minus(TERM), "its time is far behind")?;
+    ensure(stats.now >= scene.now().await?.minus(MARGIN), "its time is far behind")?;
     for n in [1, 2] {
         let seen = scene.live(id_of(n)).await?;
         let lease = seen.map(|record| record.lease());

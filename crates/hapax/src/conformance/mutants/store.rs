@@ -28,7 +28,7 @@ const PIECE_BYTES: usize = 1 << 16;
 const CONNECTIONS: usize = 8;
 
 /// How far the second node's clock is ahead of that of the first, where each has one.
-const SKEW: Duration = Duration::from_secs(7);
+const SKEW: Duration = Duration::from_secs(700);
 
 /// One node.
 #[derive(Debug)]
